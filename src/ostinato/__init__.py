@@ -1,0 +1,1 @@
+"""Ostinato: recurrent sequence models in PyTorch."""

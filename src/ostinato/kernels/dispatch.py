@@ -1,0 +1,120 @@
+"""Which scan runs: the reference loop, or a kernel that does the same faster.
+
+A forced backend never falls back in silence, and `explain` says what would run and why not the others.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from .. import tree
+from ..registry import near
+from .table import TABLE, Kernel, computed
+from .torch import aten as aten  # fills TABLE
+
+REFERENCE = "reference"
+# Fastest first, as measured by `python -m benchmarks`; what is not listed here runs only when forced.
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("aten",), "cuda": ("aten",)}
+_forced: ContextVar[str | None] = ContextVar("backend", default=None)
+
+
+class BackendError(RuntimeError):
+    """A backend was forced on a call that it refuses."""
+
+
+def backends() -> tuple[str, ...]:
+    """The names that `backend()` takes."""
+    return (REFERENCE, *sorted({name for _, name in TABLE}))
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Forces one backend inside a `with` block: "reference" (the loop that defines the result), "aten", ...
+
+    Raises:
+        ValueError: no backend has that name.
+        BackendError: inside the block, from a scan which that backend refuses, with its reason.
+    """
+    if name not in backends():
+        raise ValueError(f"no backend is called {name!r}{near(name, backends())}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def why_not(recurrence: str, name: str, *call: Any, **options: Any) -> str | None:
+    """Why backend `name` cannot run this call, in words; None when it can."""
+    if (recurrence, name) not in TABLE:
+        has = ", ".join(sorted(r for r, b in TABLE if b == name)) or "none"
+        return f"it has no {recurrence} kernel (it has: {has})"
+    return TABLE[recurrence, name].refuses(*call, **options)
+
+
+def choose(recurrence: str, drive: Any, state: Any, *weights: Any, **options: Any) -> Kernel | None:
+    """The kernel to run, or None for the reference loop.
+
+    Raises:
+        BackendError: a forced backend refuses.
+    """
+    forced = _forced.get()
+    if forced == REFERENCE:
+        return None
+    for name in (forced,) if forced else PREFERENCE.get(_device(drive), ()):
+        reason = why_not(recurrence, name, drive, state, *weights, **options)
+        if reason is None:
+            return TABLE[recurrence, name]
+        if forced:
+            raise BackendError(f"backend {forced!r} was asked for {recurrence}, but {reason}")
+    return None
+
+
+def explain(recurrence: str, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
+    """One line a backend: which runs this call, and why the others do not."""
+    device = _device(drive)
+    order = PREFERENCE.get(device, ())
+    lines, chosen = [], None
+    if _forced.get():
+        chosen = _forced.get()
+        lines.append(f"{chosen}: forced by backend({chosen!r})")
+    for name in (*order, *(b for b in backends() if b not in order and b != REFERENCE)):
+        if name == chosen:
+            continue
+        reason = why_not(recurrence, name, drive, state, *weights, **options)
+        if reason is not None:
+            lines.append(f"{name}: not chosen, {reason}")
+        elif chosen is None and name in order:
+            chosen = name
+            lines.append(f"{name}: chosen, the fastest that takes this call on {device}")
+        else:
+            lines.append(f"{name}: could run, {chosen} comes first")
+    if chosen is None:
+        lines.append(f"{REFERENCE}: chosen, the step-by-step loop (no kernel takes this call)")
+    elif chosen != REFERENCE:
+        lines.append(f"{REFERENCE}: could run, it is the oracle of {chosen}")
+    return "\n".join(lines)
+
+
+def run(kernel: Kernel, drive: Any, state: Any, *weights: Any, **options: Any) -> Any:
+    """Runs a kernel and gives (out, state) back, the state in its own structure."""
+    out, final = kernel.scan(drive, tree.leaves(state), *weights, **options)
+    return out, tree.like(state, final)
+
+
+def _device(drive: Any) -> str:
+    return tree.leaves(drive)[0].device.type
+
+
+__all__ = [
+    "REFERENCE",
+    "BackendError",
+    "backend",
+    "backends",
+    "choose",
+    "computed",
+    "explain",
+    "run",
+    "why_not",
+]

@@ -1,0 +1,126 @@
+"""What every part that reads a sequence is: (x, state) -> (y, state)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .recurrence import Recurrence, Step
+
+S = TypeVar("S")
+
+
+class Layer(nn.Module, ABC):
+    """Reads a whole sequence; may look ahead (Bidirectional), and then cannot stream."""
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> Any:
+        """The state before the first step; every leaf [batch, ...]."""
+
+    @abstractmethod
+    def scan(self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
+        """All steps of x [B, T, ...] from `state`."""
+
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """Reads x and gives (y, the state after it).
+
+        Args:
+            x: [B, T, D] floating, or token ids [B, T] int64.
+            state: before the first step; None: `initial_state`.
+            lengths: [B] int64 in 0..T, right padding. What stands past a row's length changes nothing.
+            resets: [B, T] bool: a new sequence begins at that step.
+
+        Raises:
+            ValueError: a shape or dtype does not fit; the message says what was expected.
+        """
+        _check(x, lengths, resets)
+        return self.scan(x, self.initial_state(len(x)) if state is None else state, lengths, resets)
+
+
+class Recurrent(Layer, Generic[S]):
+    """A layer that reads in order, holding only a state of constant size: so it streams.
+
+    Write `initial_state` and `scan`; `forward` and `step` follow.
+    """
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> S: ...
+
+    @abstractmethod
+    def scan(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, S]: ...
+
+    def step(self, x: Tensor, state: S) -> tuple[Tensor, S]:
+        """One time step of x [B, D] or ids [B]: a sequence of length one."""
+        y, state = self.scan(x.unsqueeze(1), state, None, None)
+        return y.squeeze(1), state
+
+
+class Cell(Recurrent[S]):
+    """A recurrent leaf: parameters around one recurrence."""
+
+    recurrence: Recurrence
+
+    @abstractmethod
+    def drive(self, x: Tensor) -> Any:
+        """All that depends on the input alone, for all steps at once: an `Affine`, or a tree of [B, T, ...]."""
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """What `recurrence.gates` gets after the state, as parameters of this module."""
+        return ()
+
+    def emit(self, out: Tensor, x: Tensor) -> Tensor:
+        """The readout of all steps at once, [B, T, ...] -> [B, T, D']."""
+        return out
+
+    def scan(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, S]:
+        options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
+        out, state = self.recurrence.scan(self.drive(x), state, *self.weights(), **options)
+        return self.emit(out, x), state
+
+    def walk(
+        self, x: Tensor, state: S | None = None, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> Iterator[Step]:
+        """The same scan seen from inside, step by step: state, gates and output (before `emit`) of each."""
+        _check(x, lengths, resets)
+        start = self.initial_state(len(x)) if state is None else state
+        options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
+        return self.recurrence.walk(self.drive(x), start, *self.weights(), **options)
+
+    def explain(self, x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = None) -> str:
+        """Which kernel would run on x, and why not the others."""
+        options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
+        return self.recurrence.explain(self.drive(x), self.initial_state(len(x)), *self.weights(), **options)
+
+    def fresh(self, resets: Tensor | None) -> S | None:
+        """The state that a reset returns to; None where nothing is reset."""
+        return None if resets is None else self.initial_state(len(resets))
+
+
+def _check(x: Tensor, lengths: Tensor | None, resets: Tensor | None) -> None:
+    if x.ndim < 2 or x.shape[1] == 0:
+        raise ValueError(f"x must be [B, T, D] or ids [B, T] with at least one step, and has shape {tuple(x.shape)}")
+    batch, steps = x.shape[:2]
+    if lengths is not None:
+        if tuple(lengths.shape) != (batch,) or lengths.dtype != torch.int64:
+            raise ValueError(
+                f"lengths must be int64 of shape ({batch},), one a row, and are {lengths.dtype} of shape "
+                f"{tuple(lengths.shape)}"
+            )
+        # Reading values would break a trace (export, vmap); there the caller vouches for them.
+        if not torch.compiler.is_compiling() and type(lengths) is Tensor and _plain(lengths):
+            low, high = int(lengths.min()), int(lengths.max())
+            if low < 0 or high > steps:
+                raise ValueError(f"lengths must lie in 0..{steps}, the padded length, and reach from {low} to {high}")
+    if resets is not None and (tuple(resets.shape) != (batch, steps) or resets.dtype != torch.bool):
+        raise ValueError(
+            f"resets must be bool of shape ({batch}, {steps}), one a step, and are {resets.dtype} of shape "
+            f"{tuple(resets.shape)}"
+        )
+
+
+def _plain(t: Tensor) -> bool:
+    return t.numel() > 0 and not torch._C._functorch.is_functorch_wrapped_tensor(t)

@@ -1,0 +1,54 @@
+"""Trees of tensors: nested tuples, NamedTuples, lists and dicts. Every leaf of a state carries the batch on axis 0."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+T = TypeVar("T")
+
+
+def map(fn: Callable[..., Any], tree: T, *rest: T) -> T:
+    """`fn` applied leaf by leaf; the trees must have the same structure."""
+    return pytree.tree_map(fn, tree, *rest)
+
+
+def leaves(tree: Any) -> list[Tensor]:
+    """The tensors of a tree, in order."""
+    return pytree.tree_leaves(tree)
+
+
+def like(tree: Any, new: Sequence[Tensor]) -> Any:
+    """The structure of `tree` filled with the leaves `new`."""
+    return pytree.tree_unflatten(list(new), pytree.tree_structure(tree))
+
+
+def where(rows: Tensor, new: T, old: T) -> T:
+    """Row by row: `new` where `rows` [B] is true, else `old`."""
+
+    def pick(n: Tensor, o: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *[1] * (n.ndim - 1)), n, o)
+
+    return map(pick, new, old)
+
+
+def select(tree: T, rows: Tensor) -> T:
+    """The states of `rows` [N] int64, in that order: beam reordering, batching of sessions."""
+    return map(lambda leaf: leaf.index_select(0, rows), tree)
+
+
+def detach(tree: T) -> T:
+    """The same values, cut off from the graph that made them: truncated BPTT."""
+    return map(Tensor.detach, tree)
+
+
+def at(tree: T, t: int) -> T:
+    """Time step `t` of a tree whose leaves are [B, T, ...]."""
+    return map(lambda leaf: leaf[:, t], tree)
+
+
+def stack(trees: Sequence[T]) -> T:
+    """Steps stacked on a new time axis: T trees of [B, ...] become one of [B, T, ...]."""
+    return map(lambda *leaf: torch.stack(leaf, dim=1), *trees)
