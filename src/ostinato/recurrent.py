@@ -6,7 +6,9 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
+from . import tree
 from .recurrence import Recurrence, Step
 
 S = TypeVar("S")
@@ -40,6 +42,20 @@ class Layer(nn.Module, ABC):
         _check(x, lengths, resets)
         return self.scan(x, self.initial_state(len(x)) if state is None else state, lengths, resets)
 
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One time step of x [B, D] or ids [B]: a sequence of length one.
+
+        Raises:
+            TypeError: this layer, or one inside it, reads the whole sequence.
+        """
+        for part in self.modules():
+            if isinstance(part, Layer) and not isinstance(part, Recurrent):
+                rest = "" if part is self else f" without it: this {type(self).__name__} holds one"
+                name = type(part).__name__
+                raise TypeError(f"{name} reads the whole sequence, so it cannot stream; use a Stack{rest}")
+        y, state = self.scan(x.unsqueeze(1), state, None, None)
+        return y.squeeze(1), state
+
 
 class Recurrent(Layer, Generic[S]):
     """A layer that reads in order, holding only a state of constant size: so it streams.
@@ -52,11 +68,6 @@ class Recurrent(Layer, Generic[S]):
 
     @abstractmethod
     def scan(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, S]: ...
-
-    def step(self, x: Tensor, state: S) -> tuple[Tensor, S]:
-        """One time step of x [B, D] or ids [B]: a sequence of length one."""
-        y, state = self.scan(x.unsqueeze(1), state, None, None)
-        return y.squeeze(1), state
 
 
 class Cell(Recurrent[S]):
@@ -79,7 +90,8 @@ class Cell(Recurrent[S]):
     def scan(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, S]:
         options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
         out, state = self.recurrence.scan(self.drive(x), state, *self.weights(), **options)
-        return self.emit(out, x), state
+        y = self.emit(out, x)
+        return (y if y is out else tree.masked(y, lengths)), state
 
     def walk(
         self, x: Tensor, state: S | None = None, lengths: Tensor | None = None, resets: Tensor | None = None
@@ -123,4 +135,4 @@ def _check(x: Tensor, lengths: Tensor | None, resets: Tensor | None) -> None:
 
 
 def _plain(t: Tensor) -> bool:
-    return t.numel() > 0 and not torch._C._functorch.is_functorch_wrapped_tensor(t)
+    return t.numel() > 0 and not is_functorch_wrapped_tensor(t)

@@ -52,3 +52,11 @@ def at(tree: T, t: int) -> T:
 def stack(trees: Sequence[T]) -> T:
     """Steps stacked on a new time axis: T trees of [B, ...] become one of [B, T, ...]."""
     return map(lambda *leaf: torch.stack(leaf, dim=1), *trees)
+
+
+def masked(y: Tensor, lengths: Tensor | None) -> Tensor:
+    """`y` [B, T, ...] with zeros past each row's length [B]; `y` itself where there are no lengths."""
+    if lengths is None:
+        return y
+    inside = torch.arange(y.shape[1], device=y.device) < lengths[:, None]  # [B, T]
+    return torch.where(inside.view(*inside.shape, *[1] * (y.ndim - 2)), y, torch.zeros_like(y))

@@ -1,7 +1,7 @@
 """Count-based language models: the unigram model, and modified Kneser-Ney.
 
-Source: S. F. Chen and J. Goodman, An Empirical Study of Smoothing Techniques for Language Modeling, TR-10-98, Harvard
-University, 1998 (section 3: interpolated, modified Kneser-Ney); R. Kneser and H. Ney, ICASSP 1995 (continuation counts).
+Source: Chen & Goodman, An Empirical Study of Smoothing Techniques for Language Modeling, TR-10-98, Harvard 1998
+(interpolated modified Kneser-Ney); Kneser & Ney, Improved Backing-off for M-gram Language Modeling, 1995.
 
 For a context h and a word w, with h' = h without its oldest token, at each order n:
 
@@ -25,26 +25,17 @@ from numpy.typing import ArrayLike, NDArray
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
-
 
 @final
 @dataclass(frozen=True, eq=False)
 class Unigram:
-    """p(w) = (c(w) + 1) / (N + V): relative frequency with add-one (Laplace) smoothing; the context is ignored.
+    """p(w) = (c(w) + 1) / (N + V): relative frequency with add-one (Laplace) smoothing; the context is ignored."""
 
-    Attributes:
-        counts: int64 [V], how often each word occurs in the fitted text.
-    """
-
-    counts: Ids
+    counts: Ids  # [V] how often each word occurs in the fitted text
 
     @classmethod
-    def fit(cls, ids: Ids, vocabulary: int) -> "Unigram":
-        """Count the words of `ids`, integers [N] in 0 .. vocabulary - 1, N >= 1.
-
-        Raises ValueError for an empty text, a shape or dtype other than these, or ids outside the vocabulary.
-        """
+    def fit(cls, ids: ArrayLike, vocabulary: int) -> "Unigram":
+        """Count the words of `ids`: integers [N], N >= 1, in 0 .. vocabulary - 1. Raises ValueError for others."""
         return cls(np.bincount(_checked(ids, vocabulary, least=1), minlength=vocabulary))
 
     @property
@@ -52,8 +43,8 @@ class Unigram:
         """How many different words the fitted text has."""
         return int(np.count_nonzero(self.counts))
 
-    def log_probs(self, ids: Ids) -> Floats:
-        """Natural logarithm of p(ids[t]) for every t: float64 [N]. Raises ValueError as `fit` does; N = 0 is allowed."""
+    def log_probs(self, ids: ArrayLike) -> Floats:
+        """Natural logarithm of p(ids[t]) for every t: float64 [N]. Raises ValueError as `fit` does, but N may be 0."""
         return np.log(self.distribution())[_checked(ids, len(self.counts))]
 
     def distribution(self, context: Sequence[int] = ()) -> Floats:
@@ -72,23 +63,18 @@ class Level(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False)
 class KneserNey:
-    """Interpolated modified Kneser-Ney over one contiguous stream of tokens.
+    """Interpolated modified Kneser-Ney over one contiguous stream of tokens; build it with `fit`.
 
-    Build it with `fit`. The stream has no padding: an end-of-sentence token is a token like any other, contexts reach
-    across it, and the first tokens of a stream are predicted by the orders that fit (the first one by order 1).
-
-    Attributes:
-        vocabulary: V, the number of words.
-        discounts: float64 [order, 3], the D1, D2, D3 in use; row n - 1 belongs to order n.
-        levels: the n-grams of orders 1 .. order.
+    The stream has no padding: an end-of-sentence token is a token like any other, contexts reach across it, and the
+    first tokens of a stream are predicted by the orders that fit (the first one by order 1).
     """
 
-    vocabulary: int
-    discounts: Floats
-    levels: tuple[Level, ...]
+    vocabulary: int  # V
+    discounts: Floats  # [order, 3] the D1, D2, D3 in use; row n - 1 belongs to order n
+    levels: tuple[Level, ...]  # the n-grams of orders 1 .. order
 
     @classmethod
-    def fit(cls, ids: Ids, vocabulary: int, order: int = 5, discounts: ArrayLike | None = None) -> "KneserNey":
+    def fit(cls, ids: ArrayLike, vocabulary: int, order: int = 5, discounts: ArrayLike | None = None) -> "KneserNey":
         """Count the n-grams of a text and smooth them.
 
         Args:
@@ -99,18 +85,15 @@ class KneserNey:
                 [3] for all orders or [order, 3], row n - 1 for order n. (D, D, D) is the original, single-discount
                 Kneser-Ney. A zero gives up the promise that every word has a probability above zero.
 
-        Raises:
-            ValueError: order below 1, discounts of another shape or size, or ids that are not as above.
+        Raises ValueError for an order below 1, and for ids or discounts other than these.
 
-        Notes:
-            On a small text (and for single characters at order 1) one of n1 .. n4 may be 0, or an estimate may come out
-            at or below 0. That order then takes D1, D2, D3 = 0.5, 1, 1.5 instead, all three.
+        Notes: on a small text (and for characters at order 1) one of n1 .. n4 may be 0, or an estimate may come out at
+        or below 0. That order then takes D1, D2, D3 = 0.5, 1, 1.5 instead, all three.
         """
-        ids = _checked(ids, vocabulary, least=1)
         if order < 1:
             raise ValueError(f"order must be at least 1, but it is {order}; 1 is a model without context")
+        ids = _checked(ids, vocabulary, least=1)
         fixed = None if discounts is None else _checked_discounts(discounts, order)
-
         tables: list[tuple[Ids, Ids]] = []  # keys and counts of each order
         ranks = np.zeros(len(ids) + 1, np.int64)  # of the (n-1)-gram that begins at each position
         for n in range(1, order + 1):
@@ -118,64 +101,51 @@ class KneserNey:
             keys, first, inverse, counts = np.unique(packed, return_index=True, return_inverse=True, return_counts=True)
             if n > 1:
                 # Every n-gram is one (preceding token, (n-1)-gram) pair, and that (n-1)-gram begins one token later.
-                continuation = np.bincount(ranks[first + 1], minlength=len(tables[-1][0]))
-                tables[-1] = (tables[-1][0], continuation)
+                tables[-1] = (tables[-1][0], np.bincount(ranks[first + 1], minlength=len(tables[-1][0])))
             tables.append((keys, counts))
             ranks = inverse
-
         used = np.stack([_estimate(counts) for _, counts in tables]) if fixed is None else fixed
         sizes = [1, *(len(keys) for keys, _ in tables)]
         levels = [_level(*tables[n], vocabulary, sizes[n], used[n]) for n in range(order)]
         return cls(vocabulary, used, tuple(levels))
 
     @property
-    def order(self) -> int:
-        """Length of the longest n-gram."""
-        return len(self.levels)
-
-    @property
     def parameters(self) -> int:
         """How many n-grams are stored: the different ones of the fitted text, of all orders 1 .. order together."""
         return sum(len(level.keys) for level in self.levels)
 
-    def log_probs(self, ids: Ids) -> Floats:
-        """Natural logarithm of p(ids[t] | up to order - 1 tokens before t in `ids`) for every t.
+    def log_probs(self, ids: ArrayLike) -> Floats:
+        """Natural logarithm of p(ids[t] | up to order - 1 tokens before t in `ids`) for every t: float64 [N].
 
-        `ids` are integers [N] in 0 .. vocabulary - 1, N >= 0; the result is float64 [N]. Position 0 has no context.
-        Raises ValueError where the ids are not so.
+        Position 0 has no context. Raises ValueError as `fit` does, but N may be 0.
         """
         ids = _checked(ids, self.vocabulary)
         p = np.full(len(ids), 1.0 / self.vocabulary)
-        context = np.zeros(len(ids), np.int64)  # rank of the (n-1)-gram just before each position
-        at = np.arange(len(ids))  # the positions whose context occurs in the fitted text
-        for level in self.levels:
-            p[at] *= level.weight[context]
-            rank = _find(level.keys, context * self.vocabulary + ids[at])
-            hit = rank >= 0
-            p[at[hit]] += level.share[rank[hit]]
-            # An n-gram that ends at t is the next order's context at t + 1; without one, no longer context is known.
-            inside = hit & (at + 1 < len(ids))
-            at, context = at[inside] + 1, rank[inside]
+        ranks = np.zeros(len(ids) + 1, np.int64)  # of the (n-1)-gram that begins at each position, -1 if it is unknown
+        for n, level in enumerate(self.levels):
+            context, reached = ranks[:-1], p[n:]
+            reached[context >= 0] *= level.weight[context[context >= 0]]
+            ranks = _find(level.keys, context * self.vocabulary + ids[n:])
+            reached[ranks >= 0] += level.share[ranks[ranks >= 0]]
         with np.errstate(divide="ignore"):  # fixed discounts of zero may give a probability of zero
             return np.log(p)
 
     def distribution(self, context: Sequence[int] = ()) -> Floats:
         """p(w | context) for every word w of the vocabulary: float64 [V], sums to 1.
 
-        Only the last order - 1 tokens of `context` count; fewer are welcome. Raises ValueError for an id outside the
-        vocabulary.
+        Only the last order - 1 tokens of `context` count; it may be shorter. Raises ValueError as `log_probs` does.
         """
-        tokens = _checked(np.array(context, dtype=None if len(context) else np.int64), self.vocabulary)
+        tokens = _checked(context, self.vocabulary)
         p = np.full(self.vocabulary, 1.0 / self.vocabulary)
+        ranks = np.zeros(len(tokens) + 1, np.int64)
         for n, level in enumerate(self.levels[: len(tokens) + 1]):
-            rank = 0
-            for length, token in enumerate(tokens[len(tokens) - n :]):
-                rank = int(_find(self.levels[length].keys, np.array([rank * self.vocabulary + token]))[0])
-                if rank < 0:
-                    return p  # a longer context that ends in this one is unknown too
-            low, high = np.searchsorted(level.keys, (rank * self.vocabulary, (rank + 1) * self.vocabulary))
-            p *= level.weight[rank]
-            p[level.keys[low:high] - rank * self.vocabulary] += level.share[low:high]
+            if ranks[-1] < 0:
+                break  # a longer context that ends in this one is unknown too
+            first = ranks[-1] * self.vocabulary
+            low, high = np.searchsorted(level.keys, (first, first + self.vocabulary))
+            p *= level.weight[ranks[-1]]
+            p[level.keys[low:high] - first] += level.share[low:high]
+            ranks = _find(level.keys, ranks[:-1] * self.vocabulary + tokens[n:])
         return p
 
 
@@ -195,22 +165,23 @@ def _estimate(counts: Ids) -> Floats:
         estimated = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
         if estimated.min() > 0:
             return estimated
-    return np.array(FALLBACK_DISCOUNTS)
+    return np.array([0.5, 1.0, 1.5])
 
 
 def _find(keys: Ids, wanted: Ids) -> Ids:
-    """The rank in ascending `keys` of each wanted key, -1 where it is absent."""
+    """The rank in ascending `keys` of each wanted key, -1 where it is absent (as every negative key is)."""
     if len(keys) == 0:
         return np.full(len(wanted), -1)
     rank = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[rank] == wanted, rank, -1)
 
 
-def _checked(ids: NDArray, vocabulary: int, least: int = 0) -> Ids:
-    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+def _checked(given: ArrayLike, vocabulary: int, least: int = 0) -> Ids:
+    ids = np.asarray(given)
+    if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
         raise ValueError(f"ids must be integers of shape [N], but they are {ids.dtype} of shape {list(ids.shape)}")
     if len(ids) < least:
-        raise ValueError("ids are empty, but a model is fitted to at least one token; pass the text as integers [N]")
+        raise ValueError("ids must hold at least one token to fit a model to, but they are empty; pass a text")
     if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary:
         raise ValueError(
             f"ids must lie in 0 .. {vocabulary - 1}, but they reach from {ids.min()} to {ids.max()}; "
@@ -226,4 +197,4 @@ def _checked_discounts(discounts: ArrayLike, order: int) -> Floats:
             f"discounts must have shape [3] or [{order}, 3] with 0 <= Dk <= k, but they are {given.tolist()}; "
             "pass None to estimate them"
         )
-    return np.broadcast_to(given, (order, 3)).copy()
+    return np.broadcast_to(given, (order, 3))

@@ -1,0 +1,116 @@
+"""What a person sees in the terminal: progress, tables, one-sentence errors. Results go to stdout, the rest to stderr."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def number(value: Any) -> str:
+    """A figure as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or (value == int(value) and abs(value) >= 1000):
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | None = None, title: str | None = None) -> Table:
+    """Rows as a table; figures to the right."""
+    names = list(columns or (rows[0].keys() if rows else ()))
+    shown = Table(title=title, title_justify="left", header_style="bold")
+    for name in names:
+        right = any(isinstance(r.get(name), (int, float)) for r in rows)
+        shown.add_column(escape(name), justify="right" if right else "left", overflow="fold")
+    for r in rows:
+        shown.add_row(*(escape(number(r.get(name))) for name in names))
+    return shown
+
+
+def print_json(data: Any) -> None:
+    """Data as JSON on stdout; what is not finite becomes null."""
+    out.print(json.dumps(_finite(data), indent=2, ensure_ascii=False), markup=False, soft_wrap=True)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(v) for v in data] if isinstance(data, (list, tuple)) else data
+
+
+class Watch:
+    """Listens to a training and shows it: a bar with loss, speed and time left, a line for each evaluation."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[facts]}"),
+            console=err, transient=True, disable=quiet or not err.is_terminal,
+        )  # fmt: skip
+        self.job: Any = None
+
+    def __enter__(self) -> "Watch":
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "start":
+                sizes = ", ".join(f"{name} {count:,}" for name, count in event["tokens"].items())
+                self._line(
+                    f"{event['parameters']:,} parameters, vocabulary {event['vocabulary']:,}, tokens: {sizes}; "
+                    f"{event['device']}, {event['dtype']}, {event['machine']}"
+                )
+            case "phase":
+                self._end()
+                self._line(event["text"])
+            case "step" | "baseline_step":
+                self._step(event)
+            case "evaluate":
+                figures = event["metrics"]
+                shown = "valid/perplexity" if figures.get("valid/perplexity", 0) >= 20 else "valid/nats_per_char"
+                mark = "  best so far" if event["best"] else ""
+                self._line(
+                    f"epoch {event['epoch']:.2f}, step {event['step']:,}: {shown} {number(figures[shown])} "
+                    f"({event['seconds']:.0f} s){mark}"
+                )
+            case "resume":
+                self._line(f"going on at step {event['step']:,}")
+            case "interrupt":
+                self._end()
+                self._line(f"interrupted at step {event['step']:,}: saved")
+
+    def _step(self, event: dict[str, Any]) -> None:
+        facts = f"loss {event['loss']:.3f}  {event['tokens_per_s']:,.0f} tokens/s"
+        if self.job is None:
+            self.job = self.bar.add_task("training", total=event["of"], facts="")
+        self.bar.update(self.job, completed=event["step"], total=event["of"], facts=facts)
+        if not err.is_terminal and event["step"] % 500 == 0:
+            left = (event["of"] - event["step"]) / event["step"] * event["seconds"]
+            self._line(f"step {event['step']:,}/{event['of']:,}  {facts}  {left:.0f} s left")
+
+    def _end(self) -> None:
+        if self.job is not None:
+            self.bar.remove_task(self.job)
+            self.job = None
+
+    def _line(self, text: str) -> None:
+        if not self.quiet:
+            err.print(text, markup=False)

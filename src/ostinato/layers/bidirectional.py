@@ -1,0 +1,77 @@
+"""Two directions over one sequence (Schuster & Paliwal 1997), lecture S3 section 2.3.5, S4 section 6.2.
+
+→h_t reads x_1 .. x_t,  ←h_t reads x_T .. x_t,  y_t = [→h_t; ←h_t]
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..recurrent import Layer, Recurrent
+from ..registry import UnknownNameError, near
+
+MERGES = ("concat", "sum", "mean")
+
+
+class BidirectionalState(NamedTuple):
+    forward: Any  # of the layer that reads from left to right
+    backward: Any  # of the layer that reads from right to left, after the row's first step
+
+
+class Bidirectional(Layer):
+    """x [B, T, D] -> y [B, T, 2H] (concat) or [B, T, H] (sum, mean).
+
+    Two independent layers. The backward one reads each row from its own last valid step, and where resets cut a row
+    into sequences, each of these from its own end. It sees the future, so there is no `step`.
+
+    Args:
+        forward, backward: two layers with parameters of their own.
+        merge: "concat", "sum" or "mean".
+
+    Raises:
+        ValueError: no merge has that name, or both directions are one module.
+    """
+
+    def __init__(self, forward: Recurrent[Any], backward: Recurrent[Any], merge: str = "concat") -> None:
+        super().__init__()
+        if merge not in MERGES:
+            raise UnknownNameError(f"no merge is called {merge!r}{near(merge, MERGES)}")
+        if forward is backward:
+            raise ValueError("the two directions are independent: give two layers, not the same one twice")
+        self.rightward = forward  # nn.Module has a method called forward
+        self.leftward = backward
+        self.merge = merge
+
+    def initial_state(self, batch: int) -> BidirectionalState:
+        return BidirectionalState(self.rightward.initial_state(batch), self.leftward.initial_state(batch))
+
+    def scan(
+        self, x: Tensor, state: BidirectionalState, lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, BidirectionalState]:
+        there, after = self.rightward.scan(x, state.forward, lengths, resets)
+        back, before = self.leftward.scan(reverse(x, lengths, resets), state.backward, lengths, resets)
+        back = reverse(back, lengths, resets)
+        if self.merge == "concat":
+            y = torch.cat([there, back], dim=-1)
+        else:
+            y = (there + back) / (2 if self.merge == "mean" else 1)
+        return y, BidirectionalState(after, before)
+
+
+def reverse(x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = None) -> Tensor:
+    """Each sequence of x [B, T, ...] from its end to its start; what is past a row's length stays. Its own inverse."""
+    if lengths is None and resets is None:
+        return x.flip(1)
+    steps = x.shape[1]
+    t = torch.arange(steps, device=x.device).expand(len(x), steps)  # [B, T]
+    ends = t.new_full((len(x), 1), steps) if lengths is None else lengths[:, None]
+    first, end = torch.zeros_like(t), ends.expand(-1, steps)  # of the sequence that step t belongs to
+    if resets is not None:
+        first = torch.where(resets, t, 0).cummax(1).values
+        # A sequence ends where the next one begins: the nearest reset to the right of t.
+        later = torch.where(resets, t, steps)[:, 1:]
+        later = torch.cat([later, t.new_full((len(x), 1), steps)], dim=1).flip(1).cummin(1).values.flip(1)
+        end = torch.minimum(later, end)
+    index = torch.where(t < ends, first + end - 1 - t, t)
+    return x.take_along_dim(index.view(*index.shape, *[1] * (x.ndim - 2)), dim=1)

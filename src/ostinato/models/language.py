@@ -1,0 +1,112 @@
+"""A recurrent language model: p(next token | all tokens so far)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..kernels.torch.softmax import linear_cross_entropy, native_bfloat16
+from ..recurrent import Recurrent
+
+
+class LanguageModel(Recurrent[Any]):
+    """Token ids [B, T] -> logits [B, T, V].
+
+    embedding -> body -> (projection) -> softmax. With `tied` the softmax uses the embedding's matrix
+    (Press & Wolf 2017; Inan et al. 2017), and a projection without bias bridges different widths.
+
+    Args:
+        vocabulary: V.
+        width: the embedding's size.
+        body: the recurrent part, [B, T, width] -> [B, T, d_body].
+        d_body: features that the body gives.
+        tied: one matrix for embedding and softmax.
+        word_dropout: share of the vocabulary whose embedding is zero in a training batch (Gal & Ghahramani 2016).
+        softmax: "float32", "bfloat16" or "auto" (bfloat16 where the processor has it): precision of the output
+            products while training; evaluation is always in the weights' own dtype.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        body: Recurrent[Any],
+        d_body: int,
+        tied: bool = False,
+        word_dropout: float = 0.0,
+        softmax: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.word_dropout = word_dropout
+        self.bfloat16 = softmax == "bfloat16" or (softmax == "auto" and native_bfloat16())
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.body = body
+        self.projection = nn.Linear(d_body, width, bias=False) if tied and d_body != width else None
+        self.head = nn.Linear(width if tied else d_body, vocabulary)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.zeros_(self.head.bias)
+        if tied:
+            self.head.weight = self.embedding.weight
+
+    def initial_state(self, batch: int) -> Any:
+        return self.body.initial_state(batch)
+
+    def scan(
+        self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        h, state = self.features(x, state, lengths, resets)
+        return self.head(h), state
+
+    def features(
+        self, x: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """What the softmax layer reads: [B, T, width or d_body]."""
+        y, state = self.body(self._embed(x), state, lengths, resets)
+        return (y if self.projection is None else self.projection(y)), state
+
+    def loss(
+        self, x: Tensor, targets: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """(mean cross-entropy in nats over the targets that are not -100, the state after the batch)."""
+        state = self.initial_state(len(x)) if state is None else state
+        h, state = self.features(x, state, lengths, resets)
+        loss = linear_cross_entropy(
+            h.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten(), bfloat16=self.bfloat16
+        )
+        return loss, state
+
+    def _embed(self, x: Tensor) -> Tensor:
+        weight = self.embedding.weight
+        if not self.training or self.word_dropout == 0:
+            return F.embedding(x, weight)
+        kept = torch.empty_like(weight[:, :1]).bernoulli_(1 - self.word_dropout) / (1 - self.word_dropout)
+        return F.embedding(x, weight) * F.embedding(x, kept)
+
+
+@torch.no_grad()
+def score(model: Recurrent[Any], ids: Tensor, *, chunk: int = 1024, streams: int = 1) -> Tensor:
+    """-log p of every token of a text but the first, in nats, [N - 1] float64, read as ONE stream.
+
+    Args:
+        ids: [N] int64 on the model's device, N >= 2.
+        chunk: tokens read at once; the result does not depend on it.
+        streams: > 1 cuts the text into that many pieces read side by side, each from the initial state with the token
+            before it as context: faster, and a little worse for the model. Quote figures with 1.
+
+    Raises:
+        ValueError: fewer than two tokens.
+    """
+    if len(ids) < 2:
+        raise ValueError(f"a text of {len(ids)} tokens cannot be scored: each token is predicted from those before it")
+    total = len(ids) - 1
+    steps = -(-total // streams)
+    padded = F.pad(ids, (0, steps * streams + 1 - len(ids)))
+    inputs, targets = padded[:-1].view(streams, steps), padded[1:].view(streams, steps)
+    state, nats = None, []
+    for t in range(0, steps, chunk):
+        logits, state = model(inputs[:, t : t + chunk], state)
+        flat = F.cross_entropy(logits.flatten(0, 1), targets[:, t : t + chunk].flatten(), reduction="none")
+        nats.append(flat.view(streams, -1))
+    return torch.cat(nats, dim=1).flatten()[:total].double()
+

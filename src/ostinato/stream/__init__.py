@@ -1,0 +1,5 @@
+"""Sequences one step at a time."""
+
+from .sample import Sampling, generate
+
+__all__ = ["Sampling", "generate"]

@@ -1,0 +1,76 @@
+"""What a language model must beat, on the same tokens: unigram, Kneser-Ney, a net without memory."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...baselines import KneserNey, Unigram
+from ...train.loop import Listener, Trainer, evaluate
+from .recipe import MEMORYLESS, LanguageRecipe
+from .task import Corpus, LanguageTask, metrics
+
+SHOWN = ("perplexity", "nats_per_char", "bits_per_char", "bits_per_byte")
+
+
+def row(model: str, kind: str, parameters: int, figures: dict[str, float], speed: float | None, note: str = "") -> Any:
+    """A line of the table that the report and the command line show."""
+    shown = {f"test/{name}": figures[f"test/{name}"] for name in SHOWN}
+    valid = {"valid/perplexity": figures["valid/perplexity"]} if "valid/perplexity" in figures else {}
+    return {"model": model, "kind": kind, "parameters": parameters, **shown, **valid,
+            "tokens_per_s": speed and round(speed), "note": note}  # fmt: skip
+
+
+def rows(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: Listener) -> list[dict[str, Any]]:
+    """The recipe's baselines, fitted on the training part and scored on the test part."""
+    chosen = recipe.baselines
+    table = []
+    if chosen.unigram:
+        listen({"event": "phase", "text": "baseline: unigram"})
+        table.append(_counted("unigram", corpus, lambda ids, size: Unigram.fit(ids, size), "add-one smoothing"))
+    if chosen.ngram_order:
+        order = chosen.ngram_order
+        listen({"event": "phase", "text": f"baseline: Kneser-Ney {order}-gram"})
+        note = "interpolated modified Kneser-Ney; its parameters are the n-grams it stores"
+        table.append(_counted(f"Kneser-Ney {order}-gram", corpus, lambda ids, size: KneserNey.fit(ids, size, order), note))
+    if chosen.feedforward_epochs:
+        table.append(_memoryless(recipe, corpus, device, listen))
+    return table
+
+
+def _counted(name: str, corpus: Corpus, fit: Any, note: str) -> dict[str, Any]:
+    began = time.perf_counter()
+    ids = corpus.splits["train"].ids
+    model = fit(ids, corpus.tokenizer.size)
+    speed = len(ids) / (time.perf_counter() - began)
+    figures: dict[str, float] = {}
+    for split in ("valid", "test"):
+        text = corpus.splits[split]
+        figures |= metrics(split, -np.asarray(model.log_probs(text.ids))[1:], text)
+    return row(name, "baseline", model.parameters, figures, speed, note)
+
+
+def memoryless(recipe: LanguageRecipe) -> LanguageRecipe:
+    """The same recipe for a feed-forward net that sees the current token only."""
+    model = recipe.model.model_copy(update={"cell": MEMORYLESS, "layers": 1, "options": {}, "residual": False})
+    train = recipe.train.model_copy(
+        update={"epochs": recipe.baselines.feedforward_epochs, "max_steps": None, "evaluate_steps": None}
+    )
+    return recipe.model_copy(update={"model": model, "train": train})
+
+
+def _memoryless(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: Listener) -> dict[str, Any]:
+    own = memoryless(recipe)
+    listen({"event": "phase", "text": "baseline: feed-forward net", "baseline": True})
+
+    def quiet(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            listen({**event, "event": "baseline_step"})
+
+    task = LanguageTask(own, corpus, device)
+    model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, quiet).run()
+    parameters = sum(p.numel() for p in model.parameters())
+    figures = {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
+    note = f"sees the current token only; {own.train.epochs} epoch(s)"
+    return row("feed-forward net", "baseline", parameters, figures, report.items_per_second, note)

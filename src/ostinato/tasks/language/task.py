@@ -1,0 +1,167 @@
+"""The language-model task: text in, p(next token) out."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...data.batches import TokenBatch, documents, stream_count, streams
+from ...data.files import Splits, read_splits
+from ...data.tokens import Tokenizer
+from ...data.vectors import embedding_from, read_vectors
+from ...initialise import initialise
+from ...layers import Dropout, LearnedState, LockedDropout, Pointwise, Residual, Stack
+from ...models import LanguageModel, score
+from ...recurrent import Recurrent
+from ...registry import cells
+from ...train.recipe import RecipeError
+from ...train.task import Task
+from .recipe import MEMORYLESS, LanguageRecipe, Model
+
+
+@dataclass(frozen=True)
+class Text:
+    """A split as tokens, and what it takes to speak of it in characters."""
+
+    ids: np.ndarray  # [N] int64
+    characters: int  # of all tokens but the first: those that are scored
+    bytes: int  # likewise, in UTF-8
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What the model and every baseline read: the same tokens of the same text."""
+
+    tokenizer: Tokenizer
+    splits: dict[str, Text]
+    raw: Splits
+
+    @classmethod
+    def read(cls, recipe: LanguageRecipe, tokenizer: Tokenizer | None = None) -> "Corpus":
+        """Reads the recipe's text; the vocabulary is `tokenizer`'s, or made from the training part.
+
+        Raises:
+            RecipeError: no data.path. FileNotFoundError, ValueError: as `read_splits` and `Tokenizer.train`.
+        """
+        data = recipe.data
+        if data.path is None:
+            raise RecipeError(
+                f"recipe {recipe.name or recipe.task} needs a text ({recipe.about.needs or 'any UTF-8 file'}): "
+                "add -o data.path=FILE_OR_FOLDER"
+            )
+        raw = read_splits(data.path, data.fractions)
+        if tokenizer is None:
+            tokenizer = Tokenizer.train(data.tokens, raw.train, min_count=data.min_count, max_size=data.max_size)
+        return cls(tokenizer, {name: _text(tokenizer, text) for name, text in raw._asdict().items()}, raw)
+
+
+def _text(tokenizer: Tokenizer, text: str) -> Text:
+    ids = tokenizer.encode(text)
+    first = len(tokenizer.decode(ids[:1])) if len(ids) else 0
+    return Text(ids, max(1, len(text) - first), max(1, len(text.encode()) - len(text[:first].encode())))
+
+
+def build(recipe: Model, tokenizer: Tokenizer) -> tuple[LanguageModel, str]:
+    """The model that a recipe describes, and a sentence on the word vectors it started from ("" without)."""
+    width = recipe.width or recipe.hidden
+    mask: Callable[[float], Recurrent[Any]] = LockedDropout if recipe.dropout.kind == "locked" else Dropout
+    parts: list[Recurrent[Any]] = [mask(recipe.dropout.input)] if recipe.dropout.input else []
+    for layer in range(recipe.layers):
+        d_in = width if layer == 0 else recipe.hidden
+        if recipe.cell == MEMORYLESS:
+            part: Recurrent[Any] = Pointwise(nn.Sequential(nn.Linear(d_in, recipe.hidden), nn.Tanh()))
+        else:
+            try:
+                part = cells[recipe.cell](d_in, recipe.hidden, **recipe.options)
+            except TypeError as error:
+                raise RecipeError(f"model.options {recipe.options} do not fit the cell {recipe.cell}: {error}") from None
+            part = LearnedState(part) if recipe.learned_state else part
+        skip = recipe.residual and d_in == recipe.hidden
+        parts.append(Residual(part, nn.LayerNorm(d_in)) if skip else part)
+        p = recipe.dropout.output if layer == recipe.layers - 1 else recipe.dropout.between
+        parts += [mask(p)] if p else []
+    model = LanguageModel(
+        tokenizer.size, width, Stack(*parts), recipe.hidden, recipe.tied, recipe.dropout.words, recipe.softmax
+    )
+    initialise(model, **{k: v for k, v in recipe.initial.model_dump().items() if v is not None})
+    if recipe.vectors is None:
+        return model, ""
+    words = {*tokenizer.itos, *(w.lower() for w in tokenizer.itos)}
+    vectors = read_vectors(recipe.vectors, words)
+    if vectors.matrix.shape[1] != width:
+        raise RecipeError(f"{recipe.vectors} has vectors of {vectors.matrix.shape[1]} numbers; set model.width to that")
+    matrix, coverage = embedding_from(vectors, tokenizer.itos, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.embedding.weight.copy_(matrix)
+    return model, f"word vectors cover {coverage.found} of {coverage.total} tokens ({coverage.share:.1%})"
+
+
+class LanguageTask(Task[TokenBatch]):
+    """Next-token prediction on a text.
+
+    Args:
+        recipe: data and model; the rest of it does not matter here.
+        corpus: the text, read once and shared with the baselines.
+        device: where the batches go.
+    """
+
+    monitor: ClassVar[str] = "nats_per_token"
+
+    def __init__(self, recipe: LanguageRecipe, corpus: Corpus, device: torch.device) -> None:
+        self.recipe, self.corpus, self.device = recipe, corpus, device
+        self.ids = {name: torch.from_numpy(text.ids).to(device) for name, text in corpus.splits.items()}
+        self.vectors = ""
+        if recipe.data.rows == "documents":
+            # The line end before a document is its context: so its first token is predicted too.
+            lines = ["\n" + line for line in corpus.raw.train.splitlines(keepends=True) if line.strip()]
+            self.rows = [torch.from_numpy(corpus.tokenizer.encode(line)) for line in lines]
+            self.count = -(-len(self.rows) // recipe.data.batch)
+        else:
+            self.count = stream_count(len(self.ids["train"]), recipe.data.batch, recipe.data.steps)
+
+    def model(self) -> LanguageModel:
+        model, self.vectors = build(self.recipe.model, self.corpus.tokenizer)
+        return model
+
+    def batch_count(self) -> int:
+        return self.count
+
+    def batches(self, epoch: int, start: int, rank: int, world: int) -> Iterator[TokenBatch]:
+        data = self.recipe.data
+        if data.rows == "streams":
+            yield from streams(self.ids["train"], data.batch, data.steps, start=start, rank=rank, world=world)
+            return
+        seed = self.recipe.seed * 100_003 + epoch
+        for batch in documents(self.rows, data.batch, seed=seed, start=start, rank=rank, world=world):
+            yield TokenBatch(*(v.to(self.device) if isinstance(v, Tensor) else v for v in batch))
+
+    def size(self, batch: TokenBatch) -> int:
+        return batch.targets.numel() if batch.lengths is None else int((batch.targets >= 0).sum())
+
+    def loss(self, model: nn.Module, batch: TokenBatch, state: Any) -> tuple[Tensor, Any]:
+        assert isinstance(model, LanguageModel)
+        carried = None if batch.first else state
+        return model.loss(batch.inputs, batch.targets, carried, batch.lengths, batch.resets)
+
+    def evaluate(self, model: nn.Module, split: str, quick: bool = False) -> dict[str, float]:
+        """The whole split scored as one stream (`quick`: as `data.valid_streams` of them, side by side)."""
+        assert isinstance(model, LanguageModel)
+        streams = self.recipe.data.valid_streams if quick else 1
+        return metrics(split, score(model, self.ids[split], streams=streams).cpu().numpy(), self.corpus.splits[split])
+
+
+def metrics(split: str, nats: np.ndarray, text: Text) -> dict[str, float]:
+    """Perplexity and its relatives from -log p of every token but the first, [N - 1] float64 in nats."""
+    total, count = float(nats.sum()), len(nats)
+    return {
+        f"{split}/perplexity": math.exp(min(700.0, total / count)),
+        f"{split}/nats_per_token": total / count,
+        f"{split}/nats_per_char": total / text.characters,
+        f"{split}/bits_per_char": total / text.characters / math.log(2),
+        f"{split}/bits_per_byte": total / text.bytes / math.log(2),
+        f"{split}/tokens": float(count),
+    }

@@ -1,0 +1,111 @@
+"""A run folder: everything one training made, readable by anyone and by later versions.
+
+    recipe.toml   resolved        config.json        format, versions, parameters
+    tokenizer.json                model.safetensors  the best weights
+    checkpoint/   to resume       events.jsonl       what happened, a JSON object a line
+    results.json  the figures     report.html, figures/
+"""
+
+import json
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ..storage import atomic_write
+from ..train.recipe import Recipe
+
+FORMAT = 1
+_NEEDED = ("recipe.toml", "config.json", "tokenizer.json", "model.safetensors")
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked; the message says what to do."""
+
+
+class Run:
+    """One run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint"
+        self.weights = path / "model.safetensors"
+        self.tokenizer = path / "tokenizer.json"
+        self.recipe = path / "recipe.toml"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def create(cls, path: Path | None, recipe: Recipe) -> "Run":
+        """A new folder: `path`, or runs/NAME, runs/NAME-2, ... where none is given.
+
+        Raises:
+            RunError: `path` already holds a run.
+        """
+        if path is None:
+            base = Path("runs") / (recipe.name or recipe.task)
+            path = base
+            number = 2
+            while path.exists():
+                path, number = base.with_name(f"{base.name}-{number}"), number + 1
+        elif path.is_file() or (path / "config.json").exists():
+            raise RunError(f"{path} already holds a run; go on with it by --resume {path}, or name another folder")
+        run = cls(path)
+        text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+        atomic_write(run.recipe, text)
+        run.checkpoint.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @classmethod
+    def open(cls, path: Path, needs: tuple[str, ...] = _NEEDED) -> "Run":
+        """An existing run.
+
+        Raises:
+            RunError: no such folder, a file offered instead, a part missing, or a newer format.
+        """
+        if path.is_file():
+            what = "a pickle (.pt), which is refused because opening it can run code" if path.suffix in (
+                ".pt", ".pth", ".pkl", ".bin", ".ckpt") else "a file"  # fmt: skip
+            raise RunError(f"{path} is {what}; a run folder was expected, as `ostinato train` makes them")
+        if not path.is_dir():
+            raise RunError(f"no run folder is called {path}; `ostinato train RECIPE` makes one under runs/")
+        missing = [name for name in needs if not (path / name).is_file()]
+        if missing:
+            hint = f"; its training did not end: go on with `ostinato train --resume {path}`"
+            raise RunError(
+                f"run {path} is incomplete: {', '.join(missing)} is missing"
+                + (hint if (path / "checkpoint" / "last.safetensors").is_file() else "; train again")
+            )
+        run = cls(path)
+        if "config.json" in needs:
+            found = run.config().get("format")
+            if not isinstance(found, int) or found > FORMAT:
+                raise RunError(
+                    f"run {path} has format {found} and this Ostinato reads up to {FORMAT}: upgrade Ostinato"
+                )
+        return run
+
+    def config(self) -> dict[str, Any]:
+        """What config.json holds."""
+        try:
+            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / 'config.json'} cannot be read: {error}") from error
+
+    def configure(self, **values: Any) -> None:
+        """Writes config.json."""
+        data = {"format": FORMAT, "ostinato": metadata.version("ostinato"), **values}
+        atomic_write(self.path / "config.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Adds a line to events.jsonl."""
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event}, ensure_ascii=False)
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Writes results.json."""
+        atomic_write(self.path / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""How a task is learnt: recipes, the loop, checkpoints. Knows neither models nor data."""

@@ -1,0 +1,179 @@
+"""Recipes: pydantic models read from TOML, with overrides; an unknown key fails and says which are near."""
+
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..registry import near
+
+OPTIMISERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "asgd")
+SCHEDULES = ("constant", "cosine", "plateau")
+
+
+class RecipeError(ValueError):
+    """A recipe that does not fit; the message says where and what to do."""
+
+
+def one_of(kind: str, names: Iterable[str]) -> BeforeValidator:
+    """A validator for a text that must be one of `names`; otherwise it says which are near."""
+    known = tuple(names)
+
+    def check(value: Any) -> Any:
+        if value not in known:
+            raise ValueError(f"no {kind} is called {value!r}{near(str(value), known)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class Section(BaseModel):
+    """A part of a recipe: every key is known, and none changes once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimiser(Section):
+    name: Annotated[str, one_of("optimiser", OPTIMISERS)] = "adamw"
+    lr: float = Field(3e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)  # of "momentum" and "rmsprop"
+    betas: tuple[float, float] = (0.9, 0.99)  # of "adam" and "adamw"
+    weight_decay: float = Field(0.0, ge=0)
+    eps: float = Field(1e-8, gt=0)
+    average_from: int = Field(0, ge=0)  # step at which "asgd" begins to average
+
+
+class Schedule(Section):
+    name: Annotated[str, one_of("schedule", SCHEDULES)] = "cosine"
+    warmup_steps: int = Field(0, ge=0)
+    floor: float = Field(0.0, ge=0, le=1)  # share of lr at which "cosine" ends and below which "plateau" stops
+    factor: float = Field(0.5, gt=0, lt=1)  # of "plateau": lr is multiplied by it ...
+    patience: int = Field(0, ge=0)  # ... after more evaluations than this without a better one
+
+
+class Training(Section):
+    epochs: int = Field(10, ge=1)
+    max_steps: int | None = Field(None, ge=1)
+    max_seconds: float | None = Field(None, gt=0)  # stops like Ctrl-C would, but counts as finished
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    clip_norm: float | None = Field(None, gt=0)  # global norm: g * min(1, clip / |g|)
+    clip_value: float | None = Field(None, gt=0)  # each entry into [-clip, clip]
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of the average of weights that is evaluated and kept
+    early_stopping: int | None = Field(None, ge=1)  # evaluations without a better one
+    evaluate_epochs: int = Field(1, ge=1)
+    evaluate_steps: int | None = Field(None, ge=1)  # besides the end of each epoch
+    log_steps: int = Field(20, ge=1)
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    checkpoint_steps: int | None = Field(None, ge=1)
+
+
+class About(Section):
+    needs: str = ""
+    reaches: str = ""
+
+
+class Recipe(Section):
+    """What every task's recipe has; each task adds `data` and `model`."""
+
+    task: str
+    name: str = ""
+    about: About = About()
+    seed: int = Field(0, ge=0, lt=2**63)
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"  # bfloat16: mixed precision, weights stay float32
+    train: Training = Training()
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes inside the package: name -> file."""
+    folder = Path(str(resources.files("ostinato") / "recipes"))
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def find(name: str) -> Path:
+    """The recipe of that name, or the file at that path.
+
+    Raises:
+        RecipeError: neither exists; names that are near are given.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    known = shipped()
+    if path.stem in known and (path.suffix == ".toml" or name == path.stem):
+        return known[path.stem]
+    raise RecipeError(f"no recipe is called {name!r} and no such .toml file exists{near(path.stem, known)}")
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """A recipe file as nested dicts, `a.b=value` overrides applied; values are TOML, or else text.
+
+    Raises:
+        RecipeError: the file is missing or no TOML, or an override has no `=`.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
+    return override(raw, overrides)
+
+
+def override(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`raw` with `a.b=value` texts applied."""
+    for text in overrides:
+        key, eq, value = text.partition("=")
+        if not eq or not key.strip():
+            raise RecipeError(f"override {text!r} should look like model.hidden=256")
+        *path, last = key.strip().split(".")
+        place = raw
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise RecipeError(f"override {text!r}: {part} is a value, not a section")
+        try:
+            place[last] = tomllib.loads(f"v = {value}")["v"]
+        except tomllib.TOMLDecodeError:
+            place[last] = value.strip()
+    return raw
+
+
+def validate(schema: type[R], raw: dict[str, Any], source: str = "recipe") -> R:
+    """`raw` as a recipe of `schema`.
+
+    Raises:
+        RecipeError: one line a mistake: the key, what is wrong, and the near names of an unknown key.
+    """
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        lines = [_sentence(schema, e) for e in error.errors()]
+        raise RecipeError(f"{source}: " + "; ".join(lines)) from None
+
+
+def _sentence(schema: type[BaseModel], error: Any) -> str:
+    place = [str(part) for part in error["loc"]]
+    key = ".".join(place)
+    if error["type"] == "extra_forbidden":
+        fields = _section(schema, place[:-1]).model_fields
+        return f"no key is called {key!r}{near(place[-1], fields)}"
+    if error["type"] == "missing":
+        return f"key {key!r} is missing"
+    text = error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {text[:1].lower() + text[1:]}"
+
+
+def _section(schema: type[BaseModel], place: list[str]) -> type[BaseModel]:
+    for part in place:
+        kind = schema.model_fields[part].annotation
+        options = [kind, *get_args(kind)]
+        schema = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return schema

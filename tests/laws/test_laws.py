@@ -1,0 +1,155 @@
+"""The laws over every registered cell, a deep stack, and the layers; and that the laws notice what is wrong."""
+
+import pytest
+import torch
+from torch import nn
+
+from ostinato import cells, testing
+from ostinato.cells import GRU, LSTM, Elman
+from ostinato.layers import Bidirectional, LearnedState, LockedDropout, Pointwise, Residual, Stack
+from ostinato.recurrent import Recurrent
+
+
+def deep():
+    return Stack(*(Residual(cell(5, 5), nn.LayerNorm(5)) for cell in (LSTM, GRU, Elman)))
+
+
+def reader_of_ids():
+    return Stack(Pointwise(nn.Embedding(9, 5)), LockedDropout(0.5), LSTM(5, 6), Pointwise(nn.Linear(6, 4)))
+
+
+def learned():
+    part = LearnedState(LSTM(5, 6))
+    for p in part.start:
+        nn.init.normal_(p)
+    return part
+
+
+PARTS = {
+    **{name: (lambda make=make: make(5, 6), None) for name, make in cells.cells.items()},
+    "deep residual stack": (deep, None),
+    "embedding, dropout, lstm, head": (reader_of_ids, 9),
+    "learned state": (learned, None),
+}
+
+
+@pytest.mark.parametrize("law", testing.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", PARTS)
+def test_law(name, law):
+    make, ids = PARTS[name]
+    law(testing.case(make, 5, ids=ids))
+
+
+def test_laws_hold_in_float32():
+    testing.check_recurrent(lambda: GRU(5, 6), 5, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "mean"])
+@pytest.mark.parametrize(
+    "law",
+    [
+        testing.law_padding_changes_nothing,
+        testing.law_a_reset_begins_a_sequence,
+        testing.law_size_is_constant,
+        testing.law_rows_are_independent,
+        testing.law_nothing_is_mutated,
+        testing.law_kernels_equal_the_walk,
+        testing.law_torch_func,
+    ],
+    ids=lambda law: law.__name__,
+)
+def test_bidirectional_keeps_the_laws_of_whole_sequences(law, merge):
+    law(testing.case(lambda: Bidirectional(LSTM(5, 6), GRU(5, 6), merge), 5))
+
+
+class Faulty(Recurrent):
+    """A running sum with one fault."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def initial_state(self, batch):
+        rows = batch + 1 if self.fault == "rows" else batch
+        return self.scale.new_zeros(rows, 5)
+
+    def scan(self, x, state, lengths, resets):
+        state = state[: len(x)]
+        ys, before = [], state
+        for t in range(x.shape[1]):
+            start = torch.zeros_like(state)
+            old = state if resets is None or self.fault == "reset" else torch.where(resets[:, t, None], start, state)
+            new = 0.9 * old + x[:, t] * self.scale
+            if self.fault == "rows mixed":
+                new = new - new.mean(0)
+            if lengths is not None and self.fault != "state past the end":
+                new = torch.where((t < lengths)[:, None], new, state)
+            state = new
+            ys.append(new if lengths is None else torch.where((t < lengths)[:, None], new, 0.0))
+        y = torch.stack(ys, 1)
+        if self.fault == "sees ahead":
+            y = y + x.flip(1)
+        if self.fault == "bias in the padding":
+            y = y + 1
+        if self.fault == "state not carried":
+            state = before
+        if self.fault == "counts":
+            self.calls += 1
+        if self.fault == "branches on values" and y.sum() > 0:
+            y = -y
+        return y, torch.cat([state, state]) if self.fault == "grows" else state
+
+
+@pytest.mark.parametrize(
+    "fault, law, message",
+    [
+        ("sees ahead", testing.law_causality, "'causality' is broken by Faulty"),
+        ("sees ahead", testing.law_step_is_scan, "step is scan"),
+        ("state not carried", testing.law_split_is_whole, "split is whole"),
+        ("state past the end", testing.law_padding_changes_nothing, "state of the last real step"),
+        ("bias in the padding", testing.law_padding_changes_nothing, "output is zero"),
+        ("reset", testing.law_a_reset_begins_a_sequence, "a reset begins a sequence"),
+        ("rows mixed", testing.law_rows_are_independent, "rows are independent"),
+        ("rows", testing.law_size_is_constant, "rows first"),
+        ("grows", testing.law_size_is_constant, "size is constant"),
+        ("counts", testing.law_nothing_is_mutated, "nothing is mutated"),
+    ],
+)
+def test_a_law_names_what_is_broken(fault, law, message):
+    with pytest.raises(AssertionError, match=message):
+        law(testing.case(lambda: Faulty(fault), 5))
+
+
+def test_a_branch_on_values_breaks_vmap_and_export():
+    for law in (testing.law_torch_func, testing.law_exported_step_is_step):
+        with pytest.raises(RuntimeError, match="data-dependent"):
+            law(testing.case(lambda: Faulty("branches on values"), 5))
+
+
+def test_the_sound_part_keeps_all_laws():
+    testing.check_recurrent(lambda: Faulty(None), 5)
+
+
+def test_a_wrong_kernel_is_found(monkeypatch):
+    from ostinato import kernels
+
+    def scan(drive, state, w_rec, **options):
+        out, final = kernels.TABLE["elman_tanh", "aten"].scan(drive, state, w_rec, **options)
+        return out * 1.0001, final
+
+    wrong = kernels.Kernel("elman_tanh", "wrong", scan, lambda *call, **options: None)
+    monkeypatch.setitem(kernels.TABLE, ("elman_tanh", "wrong"), wrong)
+    with pytest.raises(AssertionError, match=r"kernels equal the walk.*wrong"):
+        testing.law_kernels_equal_the_walk(testing.case(lambda: Elman(5, 6), 5))
+
+
+def test_parity_table_has_a_row_for_each_backend_and_dtype():
+    rows = testing.parity_table({"lstm": LSTM, "mgu": cells.cells["mgu"]})
+    seen = {(row["cell"], row["backend"], row["dtype"]) for row in rows}
+    assert {("lstm", "aten", "float32"), ("lstm", "aten", "float64"), ("lstm", "reference", "float32")} <= seen
+    assert ("mgu", "aten", "float32") not in seen
+    assert ("mgu", "reference", "float64") in seen
+    for row in rows:
+        assert max(row["out"], row["state"], row["gradients"]) < (1e-5 if row["dtype"] == "float32" else 1e-12)
