@@ -22,7 +22,7 @@ TABLE = ("model", "parameters", "test/perplexity", "test/nats_per_char", "test/b
 
 @app.command()
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe's name (see `ostinato recipes`) or a .toml file.")] = None,
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name (`ostinato recipes`) or a .toml file.")] = None,
     text: Annotated[Path | None, typer.Option(help="The text to learn: a UTF-8 file (.gz too), or a folder with "
                                                    "*train*, *valid*/*dev*, *test*.")] = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
@@ -77,7 +77,7 @@ def generate(
     tokens: Annotated[int, typer.Option(min=1, help="How many tokens to write.")] = 200,
     temperature: Annotated[float, typer.Option(help="0 is greedy, 1 the model's own distribution.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Only the k likeliest tokens; 0: all.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Only the likeliest tokens of this probability together; 1: all.")] = 0.95,
+    top_p: Annotated[float, typer.Option(help="Only the likeliest, of this probability together; 1: all.")] = 0.95,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same text.")] = 0,
     stop: Annotated[str, typer.Option(help="End after this text.")] = "",

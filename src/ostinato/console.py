@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: progress, tables, one-sentence errors. Results go to stdout, the rest to stderr."""
+"""What a person sees in the terminal: progress, tables, errors. Results go to stdout, all else to stderr."""
 
 import json
 import math
@@ -67,7 +67,9 @@ class Watch:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
     def __call__(self, event: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostinato.data import atomic_write, read_splits, read_text
+from ostinato.data import read_splits, read_text
 from ostinato.data.files import open_bytes
 
 
@@ -68,7 +70,7 @@ def test_broken_gzip_is_told(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"{name} is broken gzip data .*; fetch it again"):
             read_text(tmp_path / name)
     (tmp_path / "plain.gz").write_bytes(b"plain text")
-    with pytest.raises(ValueError, match="is named .gz but is not gzip data"):
+    with pytest.raises(ValueError, match=r"is named \.gz but is not gzip data"):
         read_text(tmp_path / "plain.gz")
 
 
@@ -77,7 +79,7 @@ def test_broken_gzip_is_told(tmp_path: Path) -> None:
     ("encoding", "text"),
     [
         ("gb18030", "红楼梦 第一回\n甄士隐梦幻识通灵　贾雨村风尘怀闺秀\n"),
-        ("latin-1", "Le café est à l'étage\n"),
+        ("iso-8859-1", "Le café est à l'étage\n"),
         ("windows-1252", "It’s “quoted” here\n"),
         ("utf-16", "hello, 世界\n"),
         ("utf-16le", "hello\n"),
@@ -90,8 +92,12 @@ def test_the_advice_for_another_encoding_works(tmp_path: Path, encoding: str, te
     with pytest.raises(ValueError, match="convert it: ") as error:
         read_text(path)
     command = str(error.value).partition("convert it: ")[2]
-    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    assert read_text(tmp_path / "NEW") == text
+    advised = re.search(r"iconv -f (\S+) -t utf-8", command)
+    assert advised is not None
+    assert text.encode(encoding).decode(advised[1]) == text
+    if shutil.which("iconv"):
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+        assert read_text(tmp_path / "NEW") == text
 
 
 def test_a_wrong_byte_is_named_with_its_offset(tmp_path: Path) -> None:
@@ -176,43 +182,6 @@ def test_a_text_too_short_to_cut_is_refused(tmp_path: Path) -> None:
     (tmp_path / "input.txt").write_text("abcd")
     with pytest.raises(ValueError, match="has 4 characters, too few to cut"):
         read_splits(tmp_path)
-
-
-def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "model.bin"
-    path.write_bytes(b"old")
-    path.chmod(0o600)
-    atomic_write(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model.bin"]
-
-
-def test_a_write_follows_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real").write_bytes(b"old")
-    (tmp_path / "link").symlink_to("real")
-    atomic_write(tmp_path / "link", b"new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_bytes() == b"new"
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "model.bin"
-    path.write_bytes(b"old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        atomic_write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model.bin"]
-
-
-def test_a_write_into_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere; make it first"):
-        atomic_write(tmp_path / "nowhere" / "model.bin", b"new")
 
 
 def test_gzip_that_breaks_while_it_is_read_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
-"""Oracles: the published counts of the Penn Treebank, Python's own split and ord, and the text itself (round trips)."""
+"""Oracles: the published counts of the Penn Treebank, Python's own split and Counter, and the text itself."""
 
-import builtins
 import gzip
 import json
 import time
@@ -119,63 +118,6 @@ def test_characters_are_lossless_where_they_are_known(seen: str, other: str) -> 
     assert tokenizer.unknown_words(other) == list(dict.fromkeys(char for char in other if char not in seen))
 
 
-WORDS = st.text(alphabet="ab é'’.,;:!?()[]1 3\n-“”，。（）<>unk\u0301한हि", max_size=40)
-
-
-@settings(deadline=None, max_examples=300)
-@given(WORDS)
-def test_decoded_words_are_the_same_words_again(text: str) -> None:
-    tokenizer = Tokenizer.train("word", text + " a")
-    ids = tokenizer.encode(text)
-    assert tokenizer.encode(tokenizer.decode(ids)).tolist() == ids.tolist()
-
-
-@settings(deadline=None)
-@given(st.text(alphabet="ab ,.\t\nN"))
-def test_space_tokens_are_python_s_split_with_an_eos_a_line(text: str) -> None:
-    tokens = Tokenizer.train("space", "a").tokens(text)
-    assert [token for token in tokens if token != "<eos>"] == text.split()
-    assert tokens.count("<eos>") == text.count("\n")
-
-
-def test_words_and_punctuation_are_apart() -> None:
-    tokens = Tokenizer.train("word", "a").tokens
-    assert tokens("Don’t (really) wait...\n") == ["Don’t", "(", "really", ")", "wait", ".", ".", ".", "<eos>"]
-    assert tokens("3,000.5 well-known <unk> #1") == ["3,000.5", "well", "-", "known", "<unk>", "#", "1"]
-    assert tokens("cafe\u0301 हिन्दी 한국어") == ["cafe\u0301", "हिन्दी", "한국어"]
-
-
-def test_decoding_reads_well() -> None:
-    tokenizer = Tokenizer.train("word", TEXT)
-    assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
-    tokenizer = Tokenizer.train("space", "he did n't say , it 's ( so ) \n no\n")
-    assert (
-        tokenizer.decode(tokenizer.encode("he did n't say , it 's ( so ) \n no\n")) == "he didn't say, it's (so)\nno\n"
-    )
-    tokenizer = Tokenizer.train("word", "你好 ， 世界 （ 大 ）")
-    assert tokenizer.decode(tokenizer.encode("你好 ， 世界 （ 大 ）")) == "你好，世界（大）"
-
-
-def test_jieba_finds_chinese_words_and_keeps_the_text() -> None:
-    tokenizer = Tokenizer.train("jieba", NOVEL)
-    assert tokenizer.decode(tokenizer.encode(NOVEL)) == NOVEL
-    assert "知道" in tokenizer.tokens("你不知道")
-    assert tokenizer.tokens("a <unk>\n") == ["a", " ", "<unk>", "<eos>"]
-
-
-def test_jieba_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: object, **named: object) -> object:
-        if name == "jieba":
-            raise ImportError(name)
-        return real(name, *rest, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r'pip install "ostinato\[zh\]"'):
-        Tokenizer.train("jieba", NOVEL)
-
-
 @pytest.mark.parametrize("kind", ["word", "space", "jieba"])
 def test_unknown_in_the_text_and_unknown_to_the_vocabulary_are_one(kind: str) -> None:
     tokenizer = Tokenizer.train(kind, "a a a <unk> b\n")
@@ -206,8 +148,8 @@ def test_kinds_without_unknowns_or_eos() -> None:
 
 def test_bpe_keeps_its_size_and_shortens_the_text() -> None:
     text = "the cat and the hat and the mat\n" * 50
-    small, large = (Tokenizer.train("bpe", text, max_size=size) for size in (256, 270))
-    assert (small.size, large.size) == (256, 270)
+    small, large = (Tokenizer.train("bpe", text, max_size=size) for size in (256, 262))
+    assert (small.size, large.size) == (256, 262)
     assert small.encode(text).tolist() != list(text.encode())  # bytes in tokenizers' own order
     assert len(large.encode(text)) < len(small.encode(text)) == len(text.encode())
 

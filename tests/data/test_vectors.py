@@ -128,7 +128,7 @@ def test_what_is_no_vector_file_is_refused(tmp_path: Path, raw: bytes, sentence:
 
 def test_a_short_line_is_refused_also_where_its_word_is_not_wanted(tmp_path: Path) -> None:
     (tmp_path / "glove.txt").write_text("a 1 2 3\nb 1 2\n")
-    with pytest.raises(ValueError, match="line 2 of .* has 2 columns, 3 were expected"):
+    with pytest.raises(ValueError, match=r"line 2 of .* has 2 columns, 3 were expected"):
         read_vectors(tmp_path / "glove.txt", ["a"])
 
 

@@ -1,7 +1,7 @@
 """Text: files, tokens, batches and word vectors."""
 
 from ostinato.data.batches import TokenBatch, documents, stream_count, streams
-from ostinato.data.files import Splits, atomic_write, read_splits, read_text
+from ostinato.data.files import Splits, read_splits, read_text
 from ostinato.data.tokens import Tokenizer
 from ostinato.data.vectors import Coverage, Vectors, embedding_from, read_vectors
 
@@ -11,7 +11,6 @@ __all__ = [
     "TokenBatch",
     "Tokenizer",
     "Vectors",
-    "atomic_write",
     "documents",
     "embedding_from",
     "read_splits",

@@ -1,12 +1,9 @@
-"""Text files: read with errors one can act on, cut into splits; files written whole or not at all."""
+"""Text files: read with errors one can act on, cut into splits."""
 
 import difflib
 import gzip
-import os
 import re
-import secrets
 import shlex
-import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,37 +111,6 @@ def read_splits(path: str | Path, fractions: tuple[float, float, float] = (0.90,
     return Splits(*(read_text(found[role]) for role in Splits._fields))
 
 
-def atomic_write(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path` whole or not at all: on any failure the old file stands and no other is left behind.
-
-    A link is followed, an old file's mode is kept. Raises FileNotFoundError if the folder is missing, OSError if the
-    system refuses.
-    """
-    target = Path(path).resolve()
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: there is no folder {target.parent}; make it first")
-    # The same folder is the same file system, and only there is the replacement atomic.
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        # The new name is on disk only when its folder is.
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def _cut(text: str, path: Path, fractions: tuple[float, float, float]) -> Splits:
     first, second = round(len(text) * fractions[0]), round(len(text) * (fractions[0] + fractions[1]))
     splits = Splits(text[:first], text[first:second], text[second:])
@@ -219,4 +185,4 @@ def _guess_encoding(raw: bytes) -> str:
     paired = sum(len(run) for run in runs if len(run) > 1)
     if 2 * paired > sum(map(len, runs)):
         return "gb18030"
-    return "windows-1252" if any(0x80 <= byte < 0xA0 for run in runs for byte in run) else "latin-1"
+    return "windows-1252" if any(0x80 <= byte < 0xA0 for run in runs for byte in run) else "iso-8859-1"

@@ -16,9 +16,10 @@ import tokenizers
 from torch import Tensor
 
 from ostinato.data.bpe import encodings, entries, train_bpe
-from ostinato.data.files import atomic_write, read_text
+from ostinato.data.files import read_text
 from ostinato.data.splitting import EOS, UNKNOWN, join_plain, join_words, split_jieba, split_spaces, split_words
 from ostinato.registry import UnknownNameError, near
+from ostinato.storage import atomic_write
 
 FORMAT, VERSION = "ostinato tokenizer", 1
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]

@@ -39,7 +39,7 @@ class LanguageModel(Recurrent[Any]):
     ) -> None:
         super().__init__()
         self.word_dropout = word_dropout
-        self.bfloat16 = softmax == "bfloat16" or (softmax == "auto" and native_bfloat16())
+        self.low_precision = softmax == "bfloat16" or (softmax == "auto" and native_bfloat16())
         self.embedding = nn.Embedding(vocabulary, width)
         self.body = body
         self.projection = nn.Linear(d_body, width, bias=False) if tied and d_body != width else None
@@ -52,9 +52,7 @@ class LanguageModel(Recurrent[Any]):
     def initial_state(self, batch: int) -> Any:
         return self.body.initial_state(batch)
 
-    def scan(
-        self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None
-    ) -> tuple[Tensor, Any]:
+    def scan(self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
         h, state = self.features(x, state, lengths, resets)
         return self.head(h), state
 
@@ -72,7 +70,7 @@ class LanguageModel(Recurrent[Any]):
         state = self.initial_state(len(x)) if state is None else state
         h, state = self.features(x, state, lengths, resets)
         loss = linear_cross_entropy(
-            h.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten(), bfloat16=self.bfloat16
+            h.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten(), bfloat16=self.low_precision
         )
         return loss, state
 
@@ -109,4 +107,3 @@ def score(model: Recurrent[Any], ids: Tensor, *, chunk: int = 1024, streams: int
         flat = F.cross_entropy(logits.flatten(0, 1), targets[:, t : t + chunk].flatten(), reduction="none")
         nats.append(flat.view(streams, -1))
     return torch.cat(nats, dim=1).flatten()[:total].double()
-

@@ -61,24 +61,25 @@ def mermaid_unrolled(model: nn.Module, steps: int = 3) -> str:
     times = range(1, steps + 1)
     lines = [_node(f"x{t}", f"x_{t}", "input") for t in times]
     edges = []
-    below = [f"x{t}" for t in times]
+    below = [[f"x{t}"] for t in times]
     several = len(layers) > 1
     for number, layer in enumerate(layers, start=1):
         mark = f"({number})" if several else ""
-        id_ = f"h{number}_" if several else "h"
         carry = layer.carry + (mark if layer.carry == "W_hh" else "")
-        here = [f"{id_}{t}" for t in times]
-        lines += [_node(f"{id_}{t}", f"h{mark}_{t}", "state") for t in range(steps + 1)]
-        if layer.direction == "both":
-            lines.append(_node(f"{id_}{steps + 1}", f"h{mark}_{steps + 1}", "state"))
-        for t in times:
-            edges.append(_edge(f"{id_}{t - 1}", f"{id_}{t}", carry))
-            edges.append(_edge(below[t - 1], here[t - 1], "W_xh" + mark))
-        if layer.direction == "both":
-            edges += [_edge(f"{id_}{t + 1}", f"{id_}{t}", f"{carry} back") for t in times]
-        below = here
+        stem = f"{number}_" if several else ""
+        above = []
+        # Two directions are two chains with weights of their own, b reading from the last step to the first.
+        for letter, back in (("h", False),) if layer.direction == "forward" else (("f", False), ("b", True)):
+            id_, name = f"{letter}{stem}", {"h": "h", "f": "forward h", "b": "backward h"}[letter]
+            shown = range(1, steps + 2) if back else range(steps + 1)
+            lines += [_node(f"{id_}{t}", f"{name}{mark}_{t}", "state") for t in shown]
+            for t in times:
+                edges.append(_edge(f"{id_}{t + 1 if back else t - 1}", f"{id_}{t}", carry + " back" * back))
+                edges += [_edge(source, f"{id_}{t}", "W_xh" + mark + " back" * back) for source in below[t - 1]]
+            above.append([f"{id_}{t}" for t in times])
+        below = [list(sources) for sources in zip(*above, strict=True)]
     lines += [_node(f"y{t}", f"y_{t}", "output") for t in times]
-    edges += [_edge(below[t - 1], f"y{t}", "W_hy") for t in times]
+    edges += [_edge(source, f"y{t}", "W_hy") for t in times for source in below[t - 1]]
     return _flowchart("LR", lines + edges)
 
 

@@ -16,7 +16,7 @@ _GUTTER = 268  # px, the words left of the picture
 _FIRST = 442  # px, centre of the first column
 _PITCH = 190  # px, column to column
 _BOX = (112, 44)  # px, width and height
-_ROW = 92  # px, row to row
+_ROW = 104  # px, row to row
 _END = _FIRST + _PITCH * (_STEPS - 1) + _BOX[0] // 2 + 84
 _MOST_ROWS = 9  # more than these are folded where they repeat
 _COLOURS = {"cell": "#e8710a", "layer": "#8b5cf6", "pointwise": "#3b82f6"}
@@ -113,8 +113,12 @@ class _Sheet:
             self.words(i, row)
             self.in_time(i, row)
             if row.part.out is not None:
-                self.text(self.column(1) - 8, self.y(i) - _BOX[1] / 2 - 17, f"[B, {row.part.out}]", 11, "end", dim=True)
-        self.text(self.column(1) - 28, self.input_y + 4, "token ids [B]" if ids else "input [B, …]", 11, "end", dim=True)
+                self.text(
+                    self.column(1) - 11, self.y(i) - _BOX[1] / 2 - 24, f"[B, {row.part.out}]", 11, "end", dim=True
+                )
+        self.text(
+            self.column(1) - 28, self.input_y + 4, "token ids [B]" if ids else "input [B, …]", 11, "end", dim=True
+        )
         self.fold_marks()
         self.text(_END - 4, self.height - 10, "time →", 12, "end", dim=True)
         title = f"{name} unrolled over {_STEPS} steps"
@@ -167,7 +171,7 @@ class _Sheet:
         )
 
     def in_time(self, i: int, row: _Row) -> None:
-        """The state's arrows from step to step, from the first state on the left to the steps not drawn on the right."""
+        """The state's arrows: from the first state on the left to the steps that are not drawn on the right."""
         if row.part.direction == "none":
             return
         both, y, half = row.part.direction == "both", self.y(i), _BOX[0] / 2
@@ -191,13 +195,13 @@ class _Sheet:
         for skip, span in spans.items():
             depth = self.rows[span[0]].skips.index(skip)
             side = x + _BOX[0] / 2 + 14 - 6 * min(depth, 1)
-            # Arrows are 48 px long; a residual leaves near their foot and is added near their foot, one above another.
-            low = self.y(span[0]) + _BOX[1] / 2 + 15 + 5 * (1 - min(depth, 1))
-            high = self.y(span[-1]) - _BOX[1] / 2 - 17 - 9 * (1 - min(depth, 1))
+            # Between two boxes are 60 px: from below the sums (inner, outer), the branches (outer, inner), the tip.
+            high = self.y(span[-1]) - _BOX[1] / 2 - (13 if depth else 27)
+            low = self.y(span[0]) + _BOX[1] / 2 + (11 if depth else 19)
             self.out.append(
                 f'<path d="M{x:g} {low:g}H{side - 6:g}q6 0 6 -6V{high + 6:g}q0 -6 -6 -6H{x + 7:g}" fill="none" '
                 'stroke="currentColor" stroke-opacity="0.6" stroke-width="1.2"/>'
-                f'<circle cx="{x:g}" cy="{high:g}" r="6.5" class="sum" fill="Canvas" stroke="currentColor"/>'
+                f'<circle cx="{x:g}" cy="{high:g}" r="6.5" class="sum" fill="#fff" stroke="currentColor"/>'
                 f'<path d="M{x - 3.5:g} {high:g}h7M{x:g} {high - 3.5:g}v7" stroke="currentColor" stroke-width="1.2"/>'
             )
 
@@ -211,7 +215,7 @@ class _Sheet:
 
     def fold_marks(self) -> None:
         for fold in self.folds:
-            top, bottom = self.y(fold.start + fold.length - 1) - 34, self.y(fold.start) + 34
+            top, bottom = self.y(fold.start + fold.length - 1) - 44, self.y(fold.start) + 40
             self.out.append(
                 f'<path d="M16 {top:g}h-6V{bottom:g}h6" fill="none" stroke="currentColor" stroke-width="1.5"/>'
             )

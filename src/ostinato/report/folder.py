@@ -1,7 +1,6 @@
-"""The files of a run folder: events and results read, pages and pictures written whole or not at all."""
+"""What a run leaves in its folder: events.jsonl and results.json, read with patience."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,19 +51,3 @@ def read_results(path: Path) -> dict[str, Any]:
     if not isinstance(results, dict):
         raise ValueError(f"{path} must hold one JSON object and holds a {type(results).__name__}; evaluate again")
     return results
-
-
-def write_whole(path: Path, data: bytes) -> Path:
-    """Writes `data` under a temporary name beside `path`, then renames: nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path

@@ -58,8 +58,9 @@ class _Walk:
     def walk(self, module: nn.Module, path: str, skips: tuple[str, ...]) -> Iterator[Part]:
         children = {name: child for name, child in module._modules.items() if child is not None}
         kind = type(module).__name__
-        if isinstance(module, Cell):
-            yield self.cell(module, path, skips)
+        cell = _only_cell(module) if path and kind != "Residual" else module
+        if isinstance(cell, Cell):
+            yield self.cell(module, cell, path, skips)
         elif kind == "Pointwise" and "module" in children:
             yield self.leaf(children["module"], path, skips, "pointwise")
         elif kind == "Bidirectional" or not _holds_sequence_parts(module):
@@ -77,11 +78,13 @@ class _Walk:
                 detail = ", ".join(f"{name} {list(p.shape)}" for name, p in own.items())
                 yield Part(path or kind, "layer", detail, count, self.width, skips=skips)
 
-    def cell(self, cell: Cell[Any], path: str, skips: tuple[str, ...]) -> Part:
+    def cell(self, module: nn.Module, cell: Cell[Any], path: str, skips: tuple[str, ...]) -> Part:
         d = _input_width(cell) or self.width
         self.width = _output_width(cell, d)
         detail = cell.recurrence.name + _arrow(d, self.width)
-        count = self.count(cell.parameters())
+        if module is not cell:
+            detail += f", {type(module).__name__}"
+        count = self.count(module.parameters())
         carry = "W_hh" if cell.weights() else "state"
         return Part(path or detail, "cell", detail, count, self.width, _state(cell), "forward", carry, skips)
 
@@ -107,6 +110,16 @@ class _Walk:
         return sum(fresh.values())
 
 
+def _only_cell(module: nn.Module) -> Cell[Any] | None:
+    """The cell that `module` is, or that it wraps with no other module beside: dropped weights, a learnt start."""
+    while not isinstance(module, Cell):
+        inner = [m for m in module._modules.values() if not isinstance(m, nn.ParameterList | nn.ParameterDict)]
+        if len(inner) != 1 or not isinstance(module, Recurrent) or not isinstance(inner[0], Recurrent):
+            return None
+        module = inner[0]
+    return module
+
+
 def _holds_sequence_parts(module: nn.Module) -> bool:
     """Whether it is a container to look into: something below it reads a sequence, or it only lists its children."""
     if isinstance(module, nn.Sequential | nn.ModuleList):
@@ -125,8 +138,11 @@ def _reads_both_ways(module: nn.Module) -> bool:
 
 
 def _has_recurrent_weights(module: nn.Module) -> bool:
-    cells = [m for m in module.modules() if isinstance(m, Cell)]
-    return isinstance(module, _TORCH_ROLLS) or any(cell.weights() for cell in cells)
+    return isinstance(module, _TORCH_ROLLS) or any(cell.weights() for cell in _cells(module))
+
+
+def _cells(module: nn.Module) -> list[Cell[Any]]:
+    return [m for m in module.modules() if isinstance(m, Cell)]
 
 
 def _arrow(d: int | None, h: int | None) -> str:
@@ -148,11 +164,11 @@ def _describe(module: nn.Module, width: int | None) -> str:
             return f"{kind} {' x '.join(map(str, module.normalized_shape))}"
         case nn.Dropout():
             return f"{kind} {module.p:g}"
-    inner = [m for m in module.modules() if isinstance(m, Cell)]
-    if kind == "Bidirectional" and inner:
-        d = _input_width(inner[0]) or width
-        return f"{kind} {inner[0].recurrence.name}{_arrow(d, _output_width(inner[0], d))}, both ways"
-    return kind
+    if kind == "Bidirectional" and (cells := _cells(module)):
+        d = _input_width(cells[0]) or width
+        return f"{kind} {cells[0].recurrence.name}{_arrow(d, _leaf_width(module, width))}"
+    p = getattr(module, "p", None)  # of ostinato's own dropouts
+    return f"{kind} {p:g}" if isinstance(p, float) else kind
 
 
 def _leaf_width(module: nn.Module, width: int | None) -> int | None:
@@ -163,6 +179,10 @@ def _leaf_width(module: nn.Module, width: int | None) -> int | None:
             return module.out_features
         case nn.RNNBase():
             return (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)
+    if type(module).__name__ == "Bidirectional":
+        wide = [_output_width(cell, _input_width(cell) or width) or 0 for cell in _cells(module)[-2:]]
+        merged = sum(wide) if getattr(module, "merge", "concat") == "concat" else max(wide, default=0)
+        return merged or None
     return width if isinstance(module, _POINTWISE) or not list(module.parameters()) else None
 
 
@@ -204,5 +224,7 @@ def _state(module: nn.Module) -> tuple[str, ...]:
     names = getattr(state, "_fields", None)
     if names is None or len(names) != len(leaves):
         names = ("state",) * len(leaves)
+    if set(names) == {"state"} and len(names) > 1:
+        return ("state",)
     shapes = [", ".join(["B", *map(str, leaf.shape[1:])]) for leaf in leaves]
     return tuple(f"{name} [{shape}]" for name, shape in zip(names, shapes, strict=True))

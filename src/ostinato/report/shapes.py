@@ -10,7 +10,7 @@ class ParameterRow(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    count: int  # numbers in it
+    numbers: int  # in it
     role: str  # what it does, in words
 
 
@@ -46,6 +46,8 @@ def _role(model: nn.Module, name: str, ndim: int) -> str:
     # In a cell the linear map of the input is a module of its own: its path ends in w_in.
     words = f"{path.rpartition('.')[2]}.{leaf}".lower()
     bias = "bias" in leaf or (ndim == 1 and leaf.startswith("b"))
+    if isinstance(owner, nn.ParameterList):
+        return f"{path.rpartition('.')[2]}, entry {leaf}"
     if isinstance(owner, nn.Embedding):
         return "one row a token"
     if isinstance(owner, nn.LayerNorm | nn.RMSNorm):

@@ -1,9 +1,9 @@
 """A run folder: everything one training made, readable by anyone and by later versions.
 
-    recipe.toml   resolved        config.json        format, versions, parameters
-    tokenizer.json                model.safetensors  the best weights
-    checkpoint/   to resume       events.jsonl       what happened, a JSON object a line
-    results.json  the figures     report.html, figures/
+recipe.toml   resolved        config.json        format, versions, parameters
+tokenizer.json                model.safetensors  the best weights
+checkpoint/   to resume       events.jsonl       what happened, a JSON object a line
+results.json  the figures     report.html, figures/
 """
 
 import json

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import kernels, tree
-from .cases import STEPS, TOLERANCE, Case, gradients, same
+from .cases import STEPS, Case, gradients, same
 from .parity import compare
 
 LENGTHS = (7, 4, 1, 0)
@@ -117,8 +117,7 @@ def law_nothing_is_mutated(case: Case) -> None:
 def law_kernels_equal_the_walk(case: Case) -> None:
     """Each backend that takes the part gives the reference loop's outputs, state and gradients."""
     for row in compare(case.part, case.x.shape[-1], case.ids, case.dtype):
-        worst = max(row["out"], row["state"], row["gradients"])
-        assert worst <= TOLERANCE[case.dtype], f"law 'kernels equal the walk': {row}"
+        assert row["ok"], f"law 'kernels equal the walk' is broken by {type(case.part).__name__}: {row}"
 
 
 def law_torch_func(case: Case) -> None:

@@ -10,26 +10,30 @@ import torch
 
 from .. import kernels, tree
 from ..recurrent import Layer, Recurrent
-from .cases import case, distance, gradients, sequence
+from .cases import TOLERANCE, case, distance, gradients, sequence
 
 
 def parity_rows(make: Callable[[], Recurrent[Any]], d_in: int, *, seed: int = 0) -> list[dict[str, Any]]:
     """How far each backend is from the reference loop in float64, one row a backend and dtype.
 
-    A row: {"backend", "dtype", "out", "state", "gradients"}; the last three are the largest errors, relative to the
-    largest value, over T = 63 and 1, ragged rows with a length 0, strided input and fresh memory full of NaN.
+    A row: {"backend", "dtype", "out", "state", "gradients", "ok"}. The numbers are the largest errors, relative to
+    the largest value, over T = 63 and 1, ragged rows with a length 0, strided input, resets and fresh memory full of
+    NaN; "ok" says whether all lie within `TOLERANCE`.
     A backend that refuses the part has no row; "reference" shows what rounding alone does.
     """
     part = case(make, d_in, seed=seed).part
     return [row for dtype in (torch.float32, torch.float64) for row in compare(part, d_in, None, dtype)]
 
 
-def parity_table(
-    factories: Mapping[str, Callable[[int, int], Recurrent[Any]]], d_in: int = 5, d_hidden: int = 6
-) -> list[dict[str, Any]]:
-    """`parity_rows` of each cell in a mapping such as `ostinato.cells.cells`, with its name as "cell"."""
-    rows = ((name, parity_rows(lambda make=make: make(d_in, d_hidden), d_in)) for name, make in factories.items())
-    return [{"cell": name, **row} for name, found in rows for row in found]
+def parity_table(factories: Mapping[str, Callable[[], Recurrent[Any]]], d_in: int = 5) -> list[dict[str, Any]]:
+    """`parity_rows` of each part in a mapping of names to factories, with the name as "cell".
+
+    >>> from ostinato.cells import cells
+    >>> rows = parity_table({name: lambda make=make: make(5, 7) for name, make in cells.items()})
+    >>> all(row["ok"] for row in rows)
+    True
+    """
+    return [{"cell": name, **row} for name, make in factories.items() for row in parity_rows(make, d_in)]
 
 
 def compare(part: Layer, d_in: int, ids: int | None, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
@@ -49,7 +53,8 @@ def compare(part: Layer, d_in: int, ids: int | None, dtype: torch.dtype) -> Iter
             for key, pair in {"out": (y, values[0]), "state": (after, values[1]), "gradients": (got, slopes)}.items():
                 worst[key] = max(worst.get(key, 0.0), distance(*pair))
         if worst:
-            yield {"backend": name, "dtype": str(dtype).removeprefix("torch."), **worst}
+            ok = max(worst.values()) <= TOLERANCE[dtype]
+            yield {"backend": name, "dtype": str(dtype).removeprefix("torch."), **worst, "ok": ok}
 
 
 # (T, lengths, with resets)

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file each, its JSON part in the header, written atomically. Nothing is ever unpickled."""
+"""Checkpoints: one safetensors file each, JSON in its header, written atomically. Nothing is ever unpickled."""
 
 import json
 from collections.abc import Mapping
@@ -108,9 +108,7 @@ def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
     return tensors, {"groups": state["param_groups"], "scalars": scalars}
 
 
-def unpack_optimiser(
-    optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], data: Mapping[str, Any]
-) -> None:
+def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
     """Restores what `pack_optimiser` gave, bit for bit."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in (*tensors.items(), *data["scalars"].items()):

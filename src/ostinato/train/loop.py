@@ -23,7 +23,7 @@ from .workers import Workers, set_generator_state
 Listener = Callable[[dict[str, Any]], None]
 
 
-class Diverged(RuntimeError):  # noqa: N818 - it names what happened
+class Diverged(RuntimeError):
     """The loss or a gradient is not finite."""
 
 

@@ -1,7 +1,7 @@
 """Optimisers and learning-rate schedules by name, clipping, and averages of the weights."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,7 +73,7 @@ class LearningRate:
         self.scale, self.best, self.stale = state["scale"], state["best"], int(state["stale"])
 
 
-def clip(parameters: list[Tensor], recipe: Training) -> float:
+def clip(parameters: Sequence[Tensor], recipe: Training) -> float:
     """Clips the gradients in place and returns their global norm before that (G13).
 
     By norm: g * min(1, clip_norm / |g|), with |g| over all parameters together (Pascanu et al. 2013).
@@ -86,7 +86,8 @@ def clip(parameters: list[Tensor], recipe: Training) -> float:
     if recipe.clip_norm is not None:
         total = norm if recipe.clip_value is None else nn.utils.get_total_norm(grads)
         factor = (recipe.clip_norm / total).clamp(max=1.0)
-        torch._foreach_mul_(grads, factor)
+        for grad in grads:
+            grad.mul_(factor)
     return float(norm)
 
 
@@ -95,7 +96,8 @@ def _warm_ema(decay: float) -> Any:
 
     def average(averages: list[Tensor], current: list[Tensor], seen: Any) -> None:
         age = float(seen)
-        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + age) / (10 + age)))
+        for a, c in zip(averages, current, strict=True):
+            a.lerp_(c, 1 - min(decay, (1 + age) / (10 + age)))
 
     return average
 

@@ -38,37 +38,37 @@ class Section(BaseModel):
 
 class Optimiser(Section):
     name: Annotated[str, one_of("optimiser", OPTIMISERS)] = "adamw"
-    lr: float = Field(3e-3, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)  # of "momentum" and "rmsprop"
+    lr: float = Field(default=3e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # of "momentum" and "rmsprop"
     betas: tuple[float, float] = (0.9, 0.99)  # of "adam" and "adamw"
-    weight_decay: float = Field(0.0, ge=0)
-    eps: float = Field(1e-8, gt=0)
-    average_from: int = Field(0, ge=0)  # step at which "asgd" begins to average
+    weight_decay: float = Field(default=0.0, ge=0)
+    eps: float = Field(default=1e-8, gt=0)
+    average_from: int = Field(default=0, ge=0)  # step at which "asgd" begins to average
 
 
 class Schedule(Section):
     name: Annotated[str, one_of("schedule", SCHEDULES)] = "cosine"
-    warmup_steps: int = Field(0, ge=0)
-    floor: float = Field(0.0, ge=0, le=1)  # share of lr at which "cosine" ends and below which "plateau" stops
-    factor: float = Field(0.5, gt=0, lt=1)  # of "plateau": lr is multiplied by it ...
-    patience: int = Field(0, ge=0)  # ... after more evaluations than this without a better one
+    warmup_steps: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.0, ge=0, le=1)  # share of lr at which "cosine" ends and below which "plateau" stops
+    factor: float = Field(default=0.5, gt=0, lt=1)  # of "plateau": lr is multiplied by it ...
+    patience: int = Field(default=0, ge=0)  # ... after more evaluations than this without a better one
 
 
 class Training(Section):
-    epochs: int = Field(10, ge=1)
-    max_steps: int | None = Field(None, ge=1)
-    max_seconds: float | None = Field(None, gt=0)  # stops like Ctrl-C would, but counts as finished
+    epochs: int = Field(default=10, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0)  # stops like Ctrl-C would, but counts as finished
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    clip_norm: float | None = Field(None, gt=0)  # global norm: g * min(1, clip / |g|)
-    clip_value: float | None = Field(None, gt=0)  # each entry into [-clip, clip]
-    ema: float | None = Field(None, gt=0, lt=1)  # decay of the average of weights that is evaluated and kept
-    early_stopping: int | None = Field(None, ge=1)  # evaluations without a better one
-    evaluate_epochs: int = Field(1, ge=1)
-    evaluate_steps: int | None = Field(None, ge=1)  # besides the end of each epoch
-    log_steps: int = Field(20, ge=1)
-    checkpoint_seconds: float = Field(60.0, ge=0)
-    checkpoint_steps: int | None = Field(None, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)  # global norm: g * min(1, clip / |g|)
+    clip_value: float | None = Field(default=None, gt=0)  # each entry into [-clip, clip]
+    ema: float | None = Field(default=None, gt=0, lt=1)  # decay of the average of weights that is evaluated and kept
+    early_stopping: int | None = Field(default=None, ge=1)  # evaluations without a better one
+    evaluate_epochs: int = Field(default=1, ge=1)
+    evaluate_steps: int | None = Field(default=None, ge=1)  # besides the end of each epoch
+    log_steps: int = Field(default=20, ge=1)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    checkpoint_steps: int | None = Field(default=None, ge=1)
 
 
 class About(Section):
@@ -82,7 +82,7 @@ class Recipe(Section):
     task: str
     name: str = ""
     about: About = About()
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"  # bfloat16: mixed precision, weights stay float32
     train: Training = Training()

@@ -5,6 +5,7 @@ states stay with their streams. Under torchrun the backend is nccl on GPUs and g
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class Workers:
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def merge_gradients(self, parameters: list[Tensor], share: float) -> None:
+    def merge_gradients(self, parameters: Sequence[Tensor], share: float) -> None:
         """Every gradient becomes sum over ranks of share * gradient, share = this rank's part of the items."""
         if self.world == 1:
             return
@@ -49,7 +50,7 @@ class Workers:
         for p, g in zip(parameters, flat.split([g.numel() for g in grads]), strict=True):
             p.grad = g.view_as(p)
 
-    def same_start(self, parameters: list[Tensor]) -> None:
+    def same_start(self, parameters: Sequence[Tensor]) -> None:
         """All ranks take rank 0's weights."""
         if self.world > 1:
             for p in parameters:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..table import Affine, kernel
@@ -33,7 +34,7 @@ def refuses(
         return f"its dtype is {drive.x.dtype}; float32, float64, bfloat16 and float16 are written"
     if drive.x.shape[0] == 0:
         return "the batch is empty"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if peek_interpreter_stack() is not None:
         return "inside a torch.func transform only the reference can be differentiated further"
     return None
 

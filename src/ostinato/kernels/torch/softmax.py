@@ -59,15 +59,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grad / ctx.count
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        scale = grad_outputs[0] / ctx.count
         h, weight, bias = ctx.saved_tensors
         return h * scale, weight * scale, bias * scale, None, None
 
 
-def linear_cross_entropy(
-    h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, bfloat16: bool = False
-) -> Tensor:
+def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, bfloat16: bool = False) -> Tensor:
     """Mean cross-entropy in nats of softmax(h W^T + b) against `targets`; a target of -100 does not count.
 
     Args:

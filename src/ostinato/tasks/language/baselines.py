@@ -33,7 +33,9 @@ def rows(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: L
         order = chosen.ngram_order
         listen({"event": "phase", "text": f"baseline: Kneser-Ney {order}-gram"})
         note = "interpolated modified Kneser-Ney; its parameters are the n-grams it stores"
-        table.append(_counted(f"Kneser-Ney {order}-gram", corpus, lambda ids, size: KneserNey.fit(ids, size, order), note))
+        table.append(
+            _counted(f"Kneser-Ney {order}-gram", corpus, lambda ids, size: KneserNey.fit(ids, size, order), note)
+        )
     if chosen.feedforward_epochs:
         table.append(_memoryless(recipe, corpus, device, listen))
     return table

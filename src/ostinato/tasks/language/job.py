@@ -215,4 +215,3 @@ def continue_text(
         if not text.endswith("\ufffd"):  # a character whose bytes are not all there yet
             yield text[len(shown) :]
             shown = text
-

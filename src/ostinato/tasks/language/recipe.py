@@ -16,20 +16,20 @@ class Data(Section):
     path: str | None = None  # a text file (.gz too), or a folder with *train*, *valid*/*dev*, *test*
     fractions: tuple[float, float, float] = (0.90, 0.05, 0.05)  # a single file is cut in order
     tokens: Annotated[str, one_of("tokeniser", KINDS)] = "word"
-    min_count: int = Field(1, ge=1)
-    max_size: int | None = Field(None, ge=2)
+    min_count: int = Field(default=1, ge=1)
+    max_size: int | None = Field(default=None, ge=2)
     rows: Literal["streams", "documents"] = "streams"  # documents: one line of the text a row, padded
-    batch: int = Field(32, ge=1)
-    steps: int = Field(35, ge=1)  # of truncated back-propagation through time
-    valid_streams: int = Field(1, ge=1)  # while training; the figures at the end are always of one stream
+    batch: int = Field(default=32, ge=1)
+    steps: int = Field(default=35, ge=1)  # of truncated back-propagation through time
+    valid_streams: int = Field(default=1, ge=1)  # while training; the figures at the end are always of one stream
 
 
 class Dropout(Section):
     kind: Literal["locked", "plain"] = "locked"  # locked: one mask for all steps of a batch
-    words: float = Field(0.0, ge=0, lt=1)  # whole rows of the embedding
-    input: float = Field(0.0, ge=0, lt=1)
-    between: float = Field(0.0, ge=0, lt=1)
-    output: float = Field(0.0, ge=0, lt=1)
+    words: float = Field(default=0.0, ge=0, lt=1)  # whole rows of the embedding
+    input: float = Field(default=0.0, ge=0, lt=1)
+    between: float = Field(default=0.0, ge=0, lt=1)
+    output: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Initial(Section):
@@ -45,9 +45,9 @@ class Initial(Section):
 
 class Model(Section):
     cell: str = "lstm"
-    hidden: int = Field(256, ge=1)
-    layers: int = Field(1, ge=1)
-    width: int | None = Field(None, ge=1)  # of the embedding; hidden when not given
+    hidden: int = Field(default=256, ge=1)
+    layers: int = Field(default=1, ge=1)
+    width: int | None = Field(default=None, ge=1)  # of the embedding; hidden when not given
     tied: bool = False
     residual: bool = False  # norm + skip around each layer but the first
     learned_state: bool = False
@@ -55,7 +55,7 @@ class Model(Section):
     initial: Initial = Initial()
     vectors: str | None = None  # GloVe, word2vec or fastText file that the embedding starts from
     softmax: Literal["auto", "float32", "bfloat16"] = "auto"  # of the output products while training
-    options: dict[str, Any] = {}  # further arguments of the cell
+    options: dict[str, Any] = Field(default_factory=dict)  # further arguments of the cell
 
     @model_validator(mode="after")
     def _known(self) -> "Model":
@@ -66,20 +66,20 @@ class Model(Section):
 
 class Baselines(Section):
     unigram: bool = True
-    ngram_order: int = Field(5, ge=0)  # 0: none
-    feedforward_epochs: int = Field(1, ge=0)  # 0: none
+    ngram_order: int = Field(default=5, ge=0)  # 0: none
+    feedforward_epochs: int = Field(default=1, ge=0)  # 0: none
 
 
 class Samples(Section):
-    prompts: list[str] = []  # empty: the beginning of the validation text
-    tokens: int = Field(120, ge=0)
-    temperature: float = Field(0.8, ge=0)
-    top_k: int = Field(0, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
+    prompts: list[str] = Field(default_factory=list)  # empty: the beginning of the validation text
+    tokens: int = Field(default=120, ge=0)
+    temperature: float = Field(default=0.8, ge=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
 
 
 class LanguageRecipe(Recipe):
-    task: Literal["language"] = "language"
+    task: str = "language"
     data: Data = Data()
     model: Model = Model()
     baselines: Baselines = Baselines()

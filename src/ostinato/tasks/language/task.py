@@ -16,7 +16,7 @@ from ...data.vectors import embedding_from, read_vectors
 from ...initialise import initialise
 from ...layers import Dropout, LearnedState, LockedDropout, Pointwise, Residual, Stack
 from ...models import LanguageModel, score
-from ...recurrent import Recurrent
+from ...recurrent import Cell, Recurrent
 from ...registry import cells
 from ...train.recipe import RecipeError
 from ...train.task import Task
@@ -75,11 +75,8 @@ def build(recipe: Model, tokenizer: Tokenizer) -> tuple[LanguageModel, str]:
         if recipe.cell == MEMORYLESS:
             part: Recurrent[Any] = Pointwise(nn.Sequential(nn.Linear(d_in, recipe.hidden), nn.Tanh()))
         else:
-            try:
-                part = cells[recipe.cell](d_in, recipe.hidden, **recipe.options)
-            except TypeError as error:
-                raise RecipeError(f"model.options {recipe.options} do not fit the cell {recipe.cell}: {error}") from None
-            part = LearnedState(part) if recipe.learned_state else part
+            cell = _cell(recipe, d_in)
+            part = LearnedState(cell) if recipe.learned_state else cell
         skip = recipe.residual and d_in == recipe.hidden
         parts.append(Residual(part, nn.LayerNorm(d_in)) if skip else part)
         p = recipe.dropout.output if layer == recipe.layers - 1 else recipe.dropout.between
@@ -98,6 +95,13 @@ def build(recipe: Model, tokenizer: Tokenizer) -> tuple[LanguageModel, str]:
     with torch.no_grad():
         model.embedding.weight.copy_(matrix)
     return model, f"word vectors cover {coverage.found} of {coverage.total} tokens ({coverage.share:.1%})"
+
+
+def _cell(recipe: Model, d_in: int) -> Cell[Any]:
+    try:
+        return cells[recipe.cell](d_in, recipe.hidden, **recipe.options)
+    except TypeError as error:
+        raise RecipeError(f"model.options {recipe.options} do not fit the cell {recipe.cell}: {error}") from None
 
 
 class LanguageTask(Task[TokenBatch]):
@@ -137,7 +141,9 @@ class LanguageTask(Task[TokenBatch]):
             return
         seed = self.recipe.seed * 100_003 + epoch
         for batch in documents(self.rows, data.batch, seed=seed, start=start, rank=rank, world=world):
-            yield TokenBatch(*(v.to(self.device) if isinstance(v, Tensor) else v for v in batch))
+            assert batch.lengths is not None
+            moved = (batch.inputs.to(self.device), batch.targets.to(self.device), batch.lengths.to(self.device))
+            yield TokenBatch(*moved, None, batch.first)
 
     def size(self, batch: TokenBatch) -> int:
         return batch.targets.numel() if batch.lengths is None else int((batch.targets >= 0).sum())

@@ -1,0 +1,184 @@
+"""The report of one training run: one HTML file that needs nothing else, and its figures beside it."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..storage import atomic_write
+from .canvas import adapted
+from .diagram import ascii_chain, drawing, mermaid_model, mermaid_unrolled, parts
+from .figures import baseline_bars, gradient_norms, learning_curves, save
+from .folder import Events, read_events, read_results
+from .page import Column, Section, folded, number, page, picture, table
+from .series import is_number, lower_is_better
+from .shapes import parameter_table, total_parameters
+from .wording import course, digits, entries, notes, verbatim, when, words
+
+_FIRST = ("perplexity", "bits_per_char", "nats_per_char", "accuracy", "bleu", "mae", "rmse", "nats_per_token")
+
+
+def write_report(run: Path, model: nn.Module) -> Path:
+    """Reads RUN/events.jsonl and RUN/results.json and writes RUN/report.html and RUN/figures/*.png, *.svg.
+
+    What is missing in either file is left out of the page. Each file is written whole or not at all.
+
+    Args:
+        run: the run's folder.
+        model: the trained model, for its drawing and its parameters; it is not run on data.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: results.json is not one JSON object.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise FileNotFoundError(f"a run's folder was expected at {run}, and there is none; train first")
+    events, results = read_events(run / "events.jsonl"), read_results(run / "results.json")
+    rows = [row for row in entries(results, "table") if isinstance(row, Mapping)]
+    metrics = results.get("metrics") if isinstance(results.get("metrics"), Mapping) else {}
+    assert isinstance(metrics, Mapping)
+    metric = _headline_metric(metrics, rows)
+    figures = run / "figures"
+    sections = [
+        Section("result", "Result", _headline(metrics, metric, rows, model) + notes(results)),
+        Section("comparison", "Models and baselines", _comparison(rows, metric, figures)),
+        Section("curves", "Learning curves", _curves(events, figures)),
+        Section("gradients", "Gradient norms", _gradients(events, figures)),
+        Section("samples", "Samples", _samples(entries(results, "samples"))),
+        Section("model", "The model", _model(model, figures)),
+        Section("parameters", "Parameters by shape", _parameters(model)),
+        Section("kernel", "Kernel path", verbatim(results, "kernel")),
+        Section("recipe", "Recipe", verbatim(results, "recipe")),
+        Section("run", "The run", course(events)),
+    ]
+    name = str(results.get("name") or run.resolve().name)
+    start = next((row for row in events.rows if row.get("event") == "start"), {})
+    intro = f'<p class="dim">Report of a training run, {escape(when(start))}</p>'
+    footer = "Written by Ostinato. The figures lie in figures/ as PNG and SVG."
+    return atomic_write(run / "report.html", page(name, intro, sections, footer))
+
+
+def _headline_metric(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """The metric the run is judged by: of the test split if there is one, else of the validation split."""
+    every = [key for key, value in metrics.items() if is_number(value)]
+    every += [key for row in rows for key, value in row.items() if is_number(value)]
+    for split in ("test/", "valid/"):
+        known = [split + name for name in _FIRST if split + name in every]
+        if found := known or [key for key in every if key.startswith(split)]:
+            return found[0]
+    return ""
+
+
+def _headline(metrics: Mapping[str, Any], metric: str, rows: Sequence[Mapping[str, Any]], model: nn.Module) -> str:
+    numbers = []
+    own = metrics.get(metric)
+    if own is None:
+        own = next((row[metric] for row in rows if row.get("kind") != "baseline" and metric in row), None)
+    if is_number(own):
+        numbers.append(number(digits(own), words(metric), big=True))
+    rivals = [row for row in rows if row.get("kind") == "baseline" and is_number(row.get(metric))]
+    if rivals:
+        best = (min if lower_is_better(metric) else max)(rivals, key=lambda row: row[metric])
+        said = f"best baseline: {best.get('model', '?')}"
+        if is_number(own) and best[metric]:
+            share = (best[metric] - own) / abs(best[metric]) * (1 if lower_is_better(metric) else -1)
+            said += f"; the model is {abs(share):.1%} {'better' if share > 0 else 'worse'}"
+        numbers.append(number(digits(best[metric]), said))
+    more = [key for key in metrics if key.startswith(("test/", "valid/")) and key != metric]
+    numbers += [number(digits(metrics[key]), words(key)) for key in more if is_number(metrics[key])][:6]
+    numbers.append(number(f"{total_parameters(model):,}", "parameters"))
+    return f'<div class="headline">{"".join(numbers)}</div>'
+
+
+def _comparison(rows: Sequence[Mapping[str, Any]], metric: str, figures: Path) -> str:
+    if not rows:
+        return ""
+    keys = list(dict.fromkeys(key for row in rows for key, v in row.items() if "/" in key and is_number(v)))
+    best = {
+        key: (min if lower_is_better(key) else max)(row[key] for row in rows if is_number(row.get(key))) for key in keys
+    }
+    columns = [Column("model", "name"), Column("kind"), Column("parameters", "n")]
+    columns += [*(Column(words(key), "n") for key in keys), Column("tokens/s", "n"), Column("note", "note")]
+    body = []
+    for row in rows:
+        cells = [escape(str(row.get("model", "?"))), escape(str(row.get("kind", ""))), digits(row.get("parameters"))]
+        for key in keys:
+            value = digits(row.get(key))
+            cells.append(f"<strong>{value}</strong>" if row.get(key) == best[key] else value)
+        cells += [digits(row.get("tokens_per_s")), escape(str(row.get("note") or ""))]
+        body.append(("" if row.get("kind") == "baseline" else "own", cells))
+    drawn = []
+    shown = [key for key in dict.fromkeys([metric, "test/bits_per_char", "test/nats_per_char"]) if key in keys][:2]
+    for key in shown or keys[:1]:
+        name = "baselines_" + "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in key)
+        svg = adapted(save(baseline_bars([dict(row) for row in rows], key), figures, name), name)
+        drawn.append(picture(svg, f"Bars: {words(key)} of the models and baselines in the table"))
+    return table(columns, body, "Models and baselines") + "<h3>As bars</h3>" * bool(drawn) + "".join(drawn)
+
+
+def _curves(events: Events, figures: Path) -> str:
+    if not any(row.get("event") in ("step", "evaluate") for row in events.rows):
+        return ""
+    svg = adapted(save(learning_curves(events.rows), figures, "learning_curves"), "curves")
+    caption = "Training loss, smoothed over a fiftieth of the run, and validation after each evaluation."
+    return picture(svg, "Line chart: training and validation loss over optimiser steps", caption)
+
+
+def _gradients(events: Events, figures: Path) -> str:
+    if not any("grad_norm" in row for row in events.rows):
+        return ""
+    svg = adapted(save(gradient_norms(events.rows), figures, "gradient_norms"), "norms")
+    caption = "The norm of all gradients together before clipping, on a logarithmic axis; below it the learning rate."
+    return picture(svg, "Line chart: gradient norm and learning rate over optimiser steps", caption)
+
+
+def _samples(samples: Sequence[Any]) -> str:
+    out = []
+    for sample in samples:
+        if isinstance(sample, Mapping):
+            prompt, text = str(sample.get("prompt") or ""), str(sample.get("text") or "")
+            mark = f"<mark>{escape(prompt)}</mark>" if prompt else ""
+            settings = escape(str(sample.get("settings") or ""))
+            out.append(
+                f'<div class="sample"><p dir="auto">{mark}{escape(text)}</p><div class="dim">{settings}</div></div>'
+            )
+    note = '<p class="dim">The marked words are the prompt; the model wrote the rest.</p>'
+    return note + "".join(out) if out else ""
+
+
+def _model(model: nn.Module, figures: Path) -> str:
+    svg = drawing(model)
+    atomic_write(figures / "model.svg", svg)
+    body = picture(svg, "The model unrolled over three time steps", kind="plan")
+    body += folded("The model as Mermaid text", mermaid_model(model))
+    if any(part.direction != "none" for part in parts(model)):
+        body += folded("Unrolled, as Mermaid text", mermaid_unrolled(model))
+        body += folded("Unrolled, in characters", ascii_chain())
+    return body
+
+
+def _parameters(model: nn.Module) -> str:
+    rows = parameter_table(model)
+    body = [
+        (
+            "",
+            [
+                f"<code>{escape(row.name)}</code>",
+                " × ".join(map(str, row.shape)) or "1",
+                f"{row.numbers:,}",
+                escape(row.role),
+            ],
+        )
+        for row in rows
+    ]
+    total = f"{total_parameters(model):,}"
+    body.append(("sum", ["total", "", total, "shared weights counted once"]))
+    columns = [Column("name"), Column("shape", "n"), Column("numbers", "n"), Column("role", "note")]
+    note = f"No shape contains the length T: the same {total} numbers read a sequence of any length."
+    return f"<p>{note}</p>" + table(columns, body, "Parameters by shape")
