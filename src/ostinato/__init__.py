@@ -1,1 +1,30 @@
-"""Ostinato: recurrent sequence models in PyTorch."""
+"""Ostinato: recurrent sequence models in PyTorch. You write one step; everything else is derived."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .kernels import backend
+    from .recurrence import Affine, Recurrence, Step
+    from .recurrent import Cell, Layer, Recurrent
+    from .testing import check_recurrent
+
+# Where the public names live. They are imported on first use: `ostinato --help` must not wait for torch.
+_HOMES = {
+    "Affine": "recurrence",
+    "Cell": "recurrent",
+    "Layer": "recurrent",
+    "Recurrence": "recurrence",
+    "Recurrent": "recurrent",
+    "Step": "recurrence",
+    "backend": "kernels",
+    "check_recurrent": "testing",
+}
+
+__all__ = ["Affine", "Cell", "Layer", "Recurrence", "Recurrent", "Step", "backend", "check_recurrent"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
+    return getattr(import_module(f"ostinato.{_HOMES[name]}"), name)

@@ -38,6 +38,7 @@ th,td{text-align:left;padding:7px 12px 7px 0;border-bottom:1px solid var(--line)
 th{color:var(--dim);font-weight:600;vertical-align:bottom}
 td.n,th.n{text-align:right}
 td.n{white-space:nowrap}
+th.n{min-width:5.5em}
 td.note{min-width:13em}
 td.name{white-space:nowrap}
 tr.own td{background:var(--mark)}

@@ -58,7 +58,6 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
         run = Run.open(folder, needs=("recipe.toml", "tokenizer.json", "checkpoint/last.safetensors"))
         corpus = Corpus.read(recipe, Tokenizer.load(run.tokenizer))
     else:
-        listen({"event": "phase", "text": f"reading {recipe.data.path}"})
         corpus = Corpus.read(recipe)
         task = LanguageTask(recipe, corpus, device)  # complains about a short text before any folder is made
         run = Run.create(folder, recipe) if first else Run(folder or Path("runs") / (recipe.name or recipe.task))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ... import cells as _cells  # noqa: F401 - fills the registry
 from ...data.tokens import KINDS
@@ -44,7 +44,7 @@ class Initial(Section):
 
 
 class Model(Section):
-    cell: str = "lstm"
+    cell: Annotated[str, one_of("cell", (*cells, MEMORYLESS))] = "lstm"
     hidden: int = Field(default=256, ge=1)
     layers: int = Field(default=1, ge=1)
     width: int | None = Field(default=None, ge=1)  # of the embedding; hidden when not given
@@ -56,12 +56,6 @@ class Model(Section):
     vectors: str | None = None  # GloVe, word2vec or fastText file that the embedding starts from
     softmax: Literal["auto", "float32", "bfloat16"] = "auto"  # of the output products while training
     options: dict[str, Any] = Field(default_factory=dict)  # further arguments of the cell
-
-    @model_validator(mode="after")
-    def _known(self) -> "Model":
-        if self.cell != MEMORYLESS:
-            cells[self.cell]  # raises with the near names
-        return self
 
 
 class Baselines(Section):

@@ -1,0 +1,237 @@
+"""Diagrams say what the model is: every node, every edge, in the direction of time."""
+
+import itertools
+import re
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ostinato.cells import GRU, LSTM
+from ostinato.layers import Bidirectional, Dropout, LearnedState, Pointwise, Residual, Stack
+from ostinato.recurrence import Recurrence
+from ostinato.recurrent import Cell
+from ostinato.report import (
+    ascii_chain,
+    drawing,
+    mermaid_bidirectional,
+    mermaid_chain,
+    mermaid_model,
+    mermaid_unrolled,
+    parts,
+)
+
+_NODE = re.compile(r'([A-Za-z][A-Za-z0-9_]*)(?:\["[^"]*"\]|\(\["[^"]*"\]\)):::(\w+)')
+_EDGE = re.compile(r'([A-Za-z][A-Za-z0-9_]*) -->(?:\|"([^"]*)"\|)? ([A-Za-z][A-Za-z0-9_]*)')
+_CLASS = re.compile(r"classDef (\w+) [\w:#,]+")
+
+
+def read(text: str) -> tuple[list[str], set[tuple[str, str, str]]]:
+    """Nodes and edges of a flowchart. Fails on any line outside its grammar, any edge without its nodes, any double."""
+    first, *lines = text.strip().split("\n")
+    assert first in ("flowchart LR", "flowchart BT")
+    nodes, edges, used, classes = [], [], set(), set()
+    for line in map(str.strip, lines):
+        if found := _NODE.fullmatch(line):
+            nodes.append(found[1])
+            used.add(found[2])
+        elif found := _EDGE.fullmatch(line):
+            edges.append((found[1], found[2] or "", found[3]))
+        else:
+            found = _CLASS.fullmatch(line)
+            assert found, f"no line of a flowchart: {line}"
+            classes.add(found[1])
+    assert len(set(nodes)) == len(nodes) and len(set(edges)) == len(edges)
+    assert {end for a, _, b in edges for end in (a, b)} <= set(nodes)
+    assert used <= classes
+    assert "end" not in nodes  # a word of Mermaid's own
+    return nodes, set(edges)
+
+
+class Language(nn.Module):
+    def __init__(self, tied: bool = False) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 8)
+        self.body = Stack(Dropout(0.1), LSTM(8, 8), Residual(GRU(8, 8), nn.LayerNorm(8)))
+        self.head = nn.Linear(8, 50)
+        if tied:
+            self.head.weight = self.embedding.weight
+
+
+class Leaky(Cell[Tensor]):
+    """A recurrence without recurrent weights: h = (h + x) / 2."""
+
+    recurrence = Recurrence("leaky", lambda gates, state: ((gates + state) / 2, (gates + state) / 2), linear=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w_in = nn.Linear(3, 4)
+
+    def initial_state(self, batch: int) -> Tensor:
+        return torch.zeros(batch, 4)
+
+    def drive(self, x: Tensor) -> Tensor:
+        return self.w_in(x)
+
+
+def test_parts_are_in_the_order_of_the_data_with_sizes() -> None:
+    found = parts(Language())
+    assert [(part.name, part.kind, part.detail) for part in found] == [
+        ("embedding", "pointwise", "Embedding 50 -> 8"),
+        ("body.parts.0", "pointwise", "Dropout 0.1"),
+        ("body.parts.1", "cell", "lstm 8 -> 8"),
+        ("body.parts.2.norm", "pointwise", "LayerNorm 8"),
+        ("body.parts.2.part", "cell", "gru 8 -> 8"),
+        ("head", "pointwise", "Linear 8 -> 50"),
+    ]
+    assert found[2].state == ("h [B, 8]", "c [B, 8]")
+    assert [part.skips for part in found[2:5]] == [(), ("body.parts.2",), ("body.parts.2",)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Language(),
+        Language(tied=True),
+        Stack(LearnedState(LSTM(3, 4)), Pointwise(nn.Linear(4, 2))),
+        nn.LSTM(3, 4, num_layers=2, bidirectional=True),
+        nn.Sequential(nn.Embedding(5, 3), Bidirectional(GRU(3, 4), GRU(3, 4)), nn.Linear(8, 2)),
+        nn.Linear(2, 2),
+    ],
+)
+def test_counts_of_the_parts_add_up_to_the_models(model: nn.Module) -> None:
+    assert sum(part.parameters for part in parts(model)) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_tied_head_says_so_and_counts_its_bias_only() -> None:
+    head = parts(Language(tied=True))[-1]
+    assert (head.parameters, head.detail) == (50, "Linear 8 -> 50, tied")
+
+
+def test_a_bidirectional_layer_is_as_wide_as_what_it_gives() -> None:
+    layer = Bidirectional(GRU(3, 4), GRU(3, 4))
+    assert parts(layer)[0].out == layer(torch.zeros(1, 2, 3))[0].shape[-1]
+
+
+def test_the_chain_has_all_inputs_the_first_state_and_outputs_on_their_own_state() -> None:
+    nodes, edges = read(mermaid_chain(3))
+    assert set(nodes) == {"x1", "x2", "x3", "h0", "h1", "h2", "h3", "y1", "y2", "y3"}
+    want = {("h0", "h1"), ("h1", "h2"), ("h2", "h3"), ("x1", "h1"), ("x2", "h2"), ("x3", "h3")}
+    assert {(a, b) for a, _, b in edges} == want | {("h1", "y1"), ("h2", "y2"), ("h3", "y3")}
+
+
+def test_the_same_recurrent_weight_stands_on_every_edge_in_time() -> None:
+    nodes, edges = read(mermaid_unrolled(LSTM(2, 3), 3))
+    assert {"h0", "x1", "x3", "y3"} <= set(nodes)
+    assert {edge for edge in edges if edge[1] == "W_hh"} == {
+        ("h0", "W_hh", "h1"),
+        ("h1", "W_hh", "h2"),
+        ("h2", "W_hh", "h3"),
+    }
+    assert {(a, b) for a, label, b in edges if label == "W_xh"} == {("x1", "h1"), ("x2", "h2"), ("x3", "h3")}
+    assert {(a, b) for a, label, b in edges if label == "W_hy"} == {("h1", "y1"), ("h2", "y2"), ("h3", "y3")}
+    assert len(edges) == 9
+
+
+def test_each_layer_has_its_own_recurrent_weight() -> None:
+    _, edges = read(mermaid_unrolled(Language(), 2))
+    assert {edge for edge in edges if "W_hh" in edge[1]} == {
+        ("h1_0", "W_hh(1)", "h1_1"),
+        ("h1_1", "W_hh(1)", "h1_2"),
+        ("h2_0", "W_hh(2)", "h2_1"),
+        ("h2_1", "W_hh(2)", "h2_2"),
+    }
+    assert ("h1_2", "W_xh(2)", "h2_2") in edges
+
+
+def test_a_recurrence_without_recurrent_weights_claims_none() -> None:
+    _, edges = read(mermaid_unrolled(Leaky(), 2))
+    assert ("h1", "state", "h2") in edges
+    assert not any("W_hh" in label for _, label, _ in edges)
+
+
+@pytest.mark.parametrize("text", [mermaid_bidirectional(3), mermaid_unrolled(Bidirectional(LSTM(2, 3), LSTM(2, 3)), 3)])
+def test_the_two_directions_are_two_chains_that_meet_in_the_output(text: str) -> None:
+    _, edges = read(text)
+    pairs = {(a, b) for a, _, b in edges}
+    want = {("f0", "f1"), ("f1", "f2"), ("f2", "f3"), ("b4", "b3"), ("b3", "b2"), ("b2", "b1")}
+    want |= {(f"x{t}", f"{d}{t}") for t in (1, 2, 3) for d in "fb"} | {
+        (f"{d}{t}", f"y{t}") for t in (1, 2, 3) for d in "fb"
+    }
+    assert pairs == want
+
+
+def test_the_models_flowchart_has_a_loop_on_recurrent_parts_only() -> None:
+    nodes, edges = read(mermaid_model(Language()))
+    assert nodes == ["x", "p0", "p1", "p2", "p3", "p4", "p5", "y"]
+    assert {(a, label) for a, label, b in edges if a == b} == {("p2", "h, c"), ("p4", "h")}
+    chain = ["x", "p0", "p1", "p2", "p3", "p4", "p5", "y"]
+    assert {(a, b) for a, _, b in edges if a != b} == set(itertools.pairwise(chain))
+
+
+def test_labels_cannot_break_out_of_their_quotes() -> None:
+    odd = type('Odd"] --> x<b>', (nn.Module,), {})()
+    nodes, _ = read(mermaid_model(nn.Sequential(odd)))
+    assert nodes == ["x", "p0", "y"]
+    assert "<b>" not in mermaid_model(nn.Sequential(odd))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12])
+def test_the_character_chain_runs_forward_in_time(steps: int) -> None:
+    lines = ascii_chain(steps).split("\n")
+    assert len(lines) == 7
+    chain = lines[3]
+    assert re.split(r"\s*-->\s*", chain) == [f"h{t}" for t in range(steps + 1)]
+    assert "<" not in chain
+    for t in range(1, steps + 1):  # each step's input and output stand above and below its state
+        column = re.search(rf"\bh{t}\b", chain).start()  # type: ignore[union-attr]
+        assert [line[column] for line in lines] == ["y", "^", "|", "h", "^", "|", "x"]
+
+
+def test_a_diagram_needs_a_step_and_an_unrolled_one_a_state() -> None:
+    for draw in (mermaid_chain, mermaid_bidirectional, ascii_chain):
+        with pytest.raises(ValueError, match="at least one step, and 0 were asked for"):
+            draw(0)
+    with pytest.raises(ValueError, match="Linear has no part with a state"):
+        mermaid_unrolled(nn.Linear(2, 2))
+
+
+def svg(model: nn.Module) -> ElementTree.Element:
+    return ElementTree.fromstring(drawing(model))
+
+
+def said(root: ElementTree.Element) -> list[str]:
+    return ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_drawing_shows_each_part_at_three_steps_with_shapes_and_states() -> None:
+    words = said(svg(Language()))
+    assert words.count("lstm") == words.count("gru") == words.count("Embedding") == words.count("Linear") == 3
+    assert {"x1", "x2", "x3", "y1", "y2", "y3", "h, c0", "h, c1", "h, c2", "h, c3", "[B, 50]"} <= set(words)
+    assert "then Dropout 0.1" in words
+
+
+def test_boxes_and_words_of_a_drawing_do_not_overlap() -> None:
+    root = svg(nn.Sequential(Language(), Bidirectional(GRU(50, 4), GRU(50, 4)), nn.Linear(8, 3)))
+    width = float(root.attrib["width"])
+    boxes = []
+    for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
+        x, y, w, h = (float(rect.attrib[key]) for key in ("x", "y", "width", "height"))
+        boxes.append((x, y, x + w, y + h))
+    for i, a in enumerate(boxes):
+        assert a[0] >= 0 and a[2] <= width
+        assert not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in boxes[:i])
+    left = min(box[0] for box in boxes)
+    for text in root.iter("{http://www.w3.org/2000/svg}text"):
+        if text.attrib["text-anchor"] == "start":  # the words in the margin, at most 0.62 em a letter
+            end = float(text.attrib["x"]) + 0.62 * float(text.attrib["font-size"]) * len("".join(text.itertext()))
+            assert end < left
+
+
+def test_a_deep_model_is_drawn_once_with_its_number_of_layers() -> None:
+    deep = Stack(*[Residual(GRU(4, 4), nn.LayerNorm(4)) for _ in range(12)], Pointwise(nn.Linear(4, 2)))
+    words = said(svg(deep))
+    assert words.count("gru") == 3  # one layer, three steps
+    assert any("× 12" in word for word in words)
+    assert len(list(svg(deep).iter("{http://www.w3.org/2000/svg}circle"))) == 6 + 3  # x, y, and the residual's sums

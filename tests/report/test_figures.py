@@ -1,0 +1,122 @@
+"""Figures show the numbers that were recorded, and are written as pictures that open."""
+
+import math
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from ostinato.report import activation_gradients, baseline_bars, gradient_norms, learning_curves, save
+from ostinato.report.canvas import adapted
+from ostinato.report.series import smooth, thinned
+
+
+def step(n: int, **values: float) -> dict[str, Any]:
+    return {"event": "step", "step": n, "loss": 5.0, "grad_norm": 1.0, "lr": 0.1, **values}
+
+
+def line(figure: Figure, label: str, axes: int = 0) -> tuple[list[float], list[float]]:
+    found = next(one for one in figure.axes[axes].lines if str(one.get_label()).startswith(label))
+    return [*np.asarray(found.get_xdata())], [*np.asarray(found.get_ydata())]
+
+
+def test_validation_perplexity_is_drawn_as_its_logarithm() -> None:
+    score = {"event": "evaluate", "step": 2, "split": "valid", "metrics": {"valid/perplexity": 100.0}}
+    figure = learning_curves([step(1), step(2), score])
+    assert line(figure, "validation") == ([2], [pytest.approx(math.log(100.0))])
+
+
+def test_metrics_that_are_no_nats_get_their_own_panel() -> None:
+    score = {"event": "evaluate", "step": 2, "split": "valid", "metrics": {"valid/mae": 0.5}}
+    figure = learning_curves([step(1), step(2), score])
+    assert figure.axes[2].get_legend_handles_labels()[1] == ["valid/mae"]
+
+
+def test_a_step_repeated_after_a_resume_counts_once_and_last() -> None:
+    figure = learning_curves([step(1, loss=4.0), step(2, loss=9.0), {"event": "resume", "step": 1}, step(2, loss=3.0)])
+    x, y = line(figure, "training")
+    assert (x, y) == ([1, 2], [4.0, 3.0])
+
+
+def test_a_norm_that_is_not_finite_is_marked_and_zero_has_no_logarithm() -> None:
+    norms = (1.0, math.nan, 0.0, math.inf, 4.0)
+    figure = gradient_norms([step(i, grad_norm=norm) for i, norm in enumerate(norms)])
+    assert line(figure, "gradient norm") == ([0, 4], [1.0, 4.0])
+    assert line(figure, "2 not finite")[0] == [1, 3]
+
+
+@pytest.mark.parametrize(("metric", "first"), [("test/perplexity", "small"), ("test/accuracy", "large")])
+def test_bars_stand_best_first_and_leave_out_rows_without_the_metric(metric: str, first: str) -> None:
+    table = [
+        {"model": "large", "kind": "baseline", metric: 9.0},
+        {"model": "small", "kind": "recurrent", metric: 2.0},
+        {"model": "none", "kind": "baseline", metric: None},
+    ]
+    axes = baseline_bars(table, metric).axes[0]
+    assert next(label.get_text() for label in axes.get_yticklabels()) == first
+    assert len(axes.patches) == 2
+    assert axes.yaxis_inverted()  # the first is on top
+
+
+def test_activation_derivatives_have_their_known_largest_values() -> None:
+    """0.25 and 1 by hand; GELU's is at x = sqrt 2: Φ(√2) + √2 φ(√2)."""
+    figure = activation_gradients()
+    most = {
+        str(axes.get_title(loc="left")).partition(":")[0]: max(line(figure, "derivative", i)[1])
+        for i, axes in enumerate(figure.axes)
+    }
+    gelu = 0.5 * (1 + math.erf(1.0)) + math.sqrt(2) * math.exp(-1.0) / math.sqrt(2 * math.pi)
+    want = {"sigmoid": 0.25, "tanh": 1.0, "relu": 1.0, "leaky_relu": 1.0, "gelu": gelu}
+    for name, value in want.items():
+        assert most[name] == pytest.approx(value, abs=1e-5)
+    assert set(most) == {*want, "silu"}
+
+
+def test_files_are_pictures_and_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        text = save(learning_curves([step(1), step(2)]), tmp_path / folder, "curve")
+        assert (tmp_path / folder / "curve.svg").read_text() == text
+    ElementTree.fromstring(text)
+    assert (tmp_path / "a/curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    for name in ("curve.png", "curve.svg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["curve.png", "curve.svg"]
+
+
+def test_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    save(
+        baseline_bars([{"model": "模型 $x$ \n<b>", "kind": "baseline", "test/mae": 1.0}], "test/mae"), tmp_path, "bars"
+    )
+
+
+@pytest.mark.parametrize("events", [[], [{"event": "step"}], [step(1, loss=math.nan, grad_norm=math.nan)]])
+def test_a_run_without_numbers_is_a_figure_that_says_so(events: list[dict[str, Any]], tmp_path: Path) -> None:
+    assert "nothing recorded" in save(learning_curves(events), tmp_path, "curves")
+    assert "nothing recorded" in save(gradient_norms(events), tmp_path, "norms")
+
+
+def test_on_a_page_a_figure_has_the_pages_colour_and_ids_of_its_own(tmp_path: Path) -> None:
+    svg = save(learning_curves([step(1), step(2)]), tmp_path, "curve")
+    one = ElementTree.fromstring(adapted(svg, "one"))
+    ids = {element.attrib["id"] for element in one.iter() if "id" in element.attrib}
+    assert ids and all(name.startswith("one-") for name in ids)
+    text = adapted(svg, "one")
+    assert "currentColor" in text and "#ffffff" not in text
+    assert "http" not in text.replace("http://www.w3.org/", "")
+
+
+def test_smoothing_keeps_a_straight_line_and_passes_over_holes() -> None:
+    straight = np.linspace(9.0, 4.0, 500)
+    assert smooth(straight) == pytest.approx(straight)
+    holed = np.full(500, 2.0)
+    holed[100] = math.nan
+    assert smooth(holed) == pytest.approx(np.full(500, 2.0))
+
+
+def test_thinning_keeps_the_mean_of_a_long_run() -> None:
+    x, y = thinned(np.arange(6000.0), np.sin(np.arange(6000.0)) + 3)
+    assert len(x) <= 1200
+    assert y.mean() == pytest.approx((np.sin(np.arange(6000.0)) + 3).mean())
