@@ -21,7 +21,8 @@ format: .venv/.test
 	$(BIN)/ruff check --fix .
 
 quality: .venv/.test
-	$(BIN)/python -m benchmarks.quality
+	@test -n "$(DATA)" || { echo 'make quality needs the folder that holds ptb/, tinyshakespeare/ and hongloumeng/: make quality DATA=FOLDER' >&2; exit 2; }
+	$(BIN)/python -m benchmarks.quality --data "$(DATA)"
 
 bench: .venv/.test
 	$(BIN)/python -m benchmarks

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from ..storage import atomic_write
 
@@ -75,11 +75,12 @@ def adapted(svg: str, name: str) -> str:
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
 
 
-def printable(text: str) -> str:
-    """`text` with a box for each character that the figures' font does not have."""
-    return "".join(sign if ord(sign) in _known() or sign == " " else "\u25a1" for sign in text)
+def printable(text: str, font: FontProperties | None = None) -> str:
+    """`text` with a box for each character that `font`, or else the figures' upright one, does not have."""
+    known = _known(findfont(font or "DejaVu Sans"))
+    return "".join(sign if ord(sign) in known or sign == " " else "\u25a1" for sign in text)
 
 
 @functools.cache
-def _known() -> frozenset[int]:
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+def _known(path: str) -> frozenset[int]:
+    return frozenset(get_font(path).get_charmap())

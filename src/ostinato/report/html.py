@@ -13,6 +13,7 @@ from .diagram import ascii_chain, drawing, mermaid_model, mermaid_unrolled, part
 from .figures import baseline_bars, gradient_norms, learning_curves, save
 from .folder import Events, read_events, read_results
 from .page import Column, Section, folded, number, page, picture, table
+from .raster import png
 from .series import is_number, lower_is_better
 from .shapes import parameter_table, total_parameters
 from .wording import course, digits, entries, notes, verbatim, when, words
@@ -155,6 +156,7 @@ def _samples(samples: Sequence[Any]) -> str:
 def _model(model: nn.Module, figures: Path) -> str:
     svg = drawing(model)
     atomic_write(figures / "model.svg", svg)
+    atomic_write(figures / "model.png", png(svg))
     body = picture(svg, "The model unrolled over three time steps", kind="plan")
     body += folded("The model as Mermaid text", mermaid_model(model))
     if any(part.direction != "none" for part in parts(model)):

@@ -1,5 +1,6 @@
 """Word by word: sampling from a model that gives logits, with a state of constant size."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,12 +33,14 @@ class Sampling:
     forbidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more and is {self.temperature}")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be 0 (greedy) or more, and finite, and is {self.temperature}")
         if self.top_k < 0:
             raise ValueError(f"top-k must be 0 (all tokens) or more and is {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top-p must be above 0 and at most 1 and is {self.top_p}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be 0 or more and below 2**63 and is {self.seed}")
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Logits [V] to the probabilities [V] that are drawn from."""
@@ -46,7 +49,8 @@ class Sampling:
             logits = logits.index_fill(0, torch.tensor(self.forbidden, device=logits.device), -torch.inf)
         if self.temperature == 0:
             return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
-        probabilities = (logits / self.temperature).softmax(0)
+        # The largest logit becomes 0 first, so that a temperature near 0 does not overflow.
+        probabilities = ((logits - logits.max()) / self.temperature).softmax(0)
         ordered, index = probabilities.sort(descending=True, stable=True)
         keep = torch.ones_like(ordered, dtype=torch.bool)
         if self.top_k:

@@ -51,11 +51,13 @@ class Run:
             number = 2
             while path.exists():
                 path, number = base.with_name(f"{base.name}-{number}"), number + 1
-        elif path.is_file() or (path / "config.json").exists():
+        elif path.is_file():
+            raise RunError(f"{path} is a file; name a folder for the run")
+        elif (path / "config.json").exists() or any((path / "checkpoint").glob("*.safetensors")):
             raise RunError(f"{path} already holds a run; go on with it by --resume {path}, or name another folder")
         run = cls(path)
-        text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
-        atomic_write(run.recipe, text)
+        (path / "events.jsonl").unlink(missing_ok=True)  # of a run that did not live to its first checkpoint
+        run.describe(recipe)
         run.checkpoint.mkdir(parents=True, exist_ok=True)
         return run
 
@@ -80,7 +82,7 @@ class Run:
                 + (hint if (path / "checkpoint" / "last.safetensors").is_file() else "; train again")
             )
         run = cls(path)
-        if "config.json" in needs:
+        if (path / "config.json").is_file():
             found = run.config().get("format")
             if not isinstance(found, int) or found > FORMAT:
                 raise RunError(
@@ -90,10 +92,18 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """What config.json holds."""
+        path = self.path / "config.json"
         try:
-            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / 'config.json'} cannot be read: {error}") from error
+            raise RunError(f"{path} cannot be read: {error}") from error
+        if not isinstance(config, dict):
+            raise RunError(f"{path} should hold a JSON object and holds a {type(config).__name__}; train again")
+        return config
+
+    def describe(self, recipe: Recipe) -> None:
+        """Writes recipe.toml."""
+        atomic_write(self.recipe, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
     def configure(self, **values: Any) -> None:
         """Writes config.json."""

@@ -40,7 +40,6 @@ class Progress:
     best_step: int = 0
     stale: int = 0  # evaluations since the best one
     evaluated: int = -1  # step of the last evaluation
-    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class Trainer:
         seed: of the weights and of dropout.
         device, dtype: "bfloat16" is mixed precision with float32 weights.
         listen: gets an event (a dict of JSON values) for every logged step, evaluation and checkpoint.
+        alone: this process trains by itself, even under torchrun.
     """
 
     task: Task
@@ -72,6 +72,7 @@ class Trainer:
     device: torch.device
     dtype: str
     listen: Listener
+    alone: bool = False
 
     def run(self, resume: bool = False) -> tuple[nn.Module, Report]:
         """Trains, and gives the model with its best weights.
@@ -80,17 +81,15 @@ class Trainer:
             Diverged: with step, layer and norms; the last checkpoint stands.
             CheckpointError: `resume` from a file that does not fit.
         """
-        self.workers = Workers(self.device)
+        self.workers = Workers(self.device, self.alone)
         try:
             self._build()
             if resume:
                 self._restore()
             else:
                 self.state: Any = None
-            interrupted = False
-            if not self.progress.finished:
-                with _interruptible() as stop:
-                    interrupted = self._epochs(stop)
+            with _interruptible() as stop:
+                interrupted = self._epochs(stop)
             self._take_best()
         finally:
             self.workers.close()
@@ -118,6 +117,9 @@ class Trainer:
         p, count = self.progress, self.task.batch_count()
         self.model.train()
         meter = _Meter(p)
+        if self._evaluation_due() and not self._over():
+            self._evaluate(meter)  # the run was interrupted just before it
+            self._save()
         while not self._over():
             for batch in self.task.batches(p.epoch, p.batch, self.workers.rank, self.workers.world):
                 halt = self._step(batch, meter, stop)
@@ -129,8 +131,7 @@ class Trainer:
                     return True
                 if self._over():
                     break
-                every = self.recipe.evaluate_steps
-                if (p.batch == 0 and p.epoch % self.recipe.evaluate_epochs == 0) or (every and p.step % every == 0):
+                if self._evaluation_due():
                     self._evaluate(meter)
                     self._save()  # so that a resumed run does not evaluate twice
                 elif self._due():
@@ -139,15 +140,21 @@ class Trainer:
                     break
         if p.evaluated != p.step:
             self._evaluate(meter)
-        p.finished = True
-        self._save()
+            self._save()
         return False
 
     def _over(self) -> bool:
         p, r = self.progress, self.recipe
         early = r.early_stopping is not None and p.stale >= r.early_stopping
-        late = r.max_seconds is not None and p.seconds >= r.max_seconds
+        # The ranks' clocks differ, and all must stop at the same step.
+        late = r.max_seconds is not None and self.workers.agree(p.seconds) >= r.max_seconds
         return p.epoch >= r.epochs or p.step >= self.total or early or late
+
+    def _evaluation_due(self) -> bool:
+        p, every = self.progress, self.recipe.evaluate_steps
+        if p.step == 0 or p.evaluated == p.step:
+            return False
+        return (p.batch == 0 and p.epoch % self.recipe.evaluate_epochs == 0) or bool(every and p.step % every == 0)
 
     def _step(self, batch: Any, meter: "_Meter", stop: threading.Event) -> bool:
         began = time.perf_counter()
@@ -208,10 +215,11 @@ class Trainer:
 
     def _take_best(self) -> None:
         path = self.folder and self.folder / "best.safetensors"
-        if path and path.is_file():
+        if path and path.is_file() and self.workers.first:
             self.best = checkpoint.load(path)[0]
         if self.best is not None:
             checkpoint.restore(self.model, self.best, path or Path("memory"))
+        self.workers.same_start(self.parameters)
 
     def _due(self) -> bool:
         every = self.recipe.checkpoint_steps

@@ -77,10 +77,13 @@ def clip(parameters: Sequence[Tensor], recipe: Training) -> float:
     """Clips the gradients in place and returns their global norm before that (G13).
 
     By norm: g * min(1, clip_norm / |g|), with |g| over all parameters together (Pascanu et al. 2013).
-    By value: each entry into [-clip_value, clip_value].
+    By value: each entry into [-clip_value, clip_value]. Gradients that are not finite stay as they are: they tell
+    which weight went wrong.
     """
     grads = [p.grad for p in parameters if p.grad is not None]
     norm = nn.utils.get_total_norm(grads)
+    if not math.isfinite(norm):
+        return float(norm)
     if recipe.clip_value is not None:
         nn.utils.clip_grad_value_(parameters, recipe.clip_value)
     if recipe.clip_norm is not None:

@@ -107,7 +107,7 @@ def find(name: str) -> Path:
     if path.suffix == ".toml" and path.is_file():
         return path
     known = shipped()
-    if path.stem in known and (path.suffix == ".toml" or name == path.stem):
+    if name.removesuffix(".toml") in known:
         return known[path.stem]
     raise RecipeError(f"no recipe is called {name!r} and no such .toml file exists{near(path.stem, known)}")
 

@@ -16,15 +16,17 @@ from .. import tree
 
 
 class Workers:
-    """This process among the `world` processes of a run."""
+    """This process among the `world` processes of a run; the only one of its world where `alone`."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, alone: bool = False) -> None:
         self.owns = False
         self.device = device
-        if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
+        if not alone and int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+            if device.type == "cuda":
+                torch.cuda.set_device(device)  # nccl sends what is no tensor through the current device
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             self.owns = True
-        active = dist.is_available() and dist.is_initialized()
+        active = not alone and dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if active else 0
         self.world = dist.get_world_size() if active else 1
 
@@ -70,7 +72,7 @@ class Workers:
 
     def own_rows(self, leaf: Tensor) -> Tensor:
         """This rank's rows of a leaf that `gather_state` gave."""
-        return leaf.chunk(self.world)[self.rank].to(self.device)
+        return leaf.chunk(self.world)[self.rank].to(self.device, copy=True)
 
     def gather_noise(self) -> list[Tensor]:
         """The states of every rank's random generator."""

@@ -68,6 +68,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, bfloat16: bool = False) -> Tensor:
     """Mean cross-entropy in nats of softmax(h W^T + b) against `targets`; a target of -100 does not count.
 
+    Where none counts it is 0.
+
     Args:
         h: [N, H]. weight: [V, H]. bias: [V].
         targets: [N] int64 in 0..V-1, or -100.
@@ -77,5 +79,6 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
     """
     blocks = weight.shape[0] >= 2048 and h.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     if not blocks or not torch.is_grad_enabled():
-        return F.cross_entropy(F.linear(h, weight, bias), targets, ignore_index=IGNORED)
+        total = F.cross_entropy(F.linear(h, weight, bias), targets, ignore_index=IGNORED, reduction="sum")
+        return total / (targets != IGNORED).sum().clamp(min=1)
     return _LinearCrossEntropy.apply(h, weight, bias, targets, bfloat16 and h.dtype == torch.float32)

@@ -71,7 +71,7 @@ def _memoryless(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, li
             listen({**event, "event": "baseline_step"})
 
     task = LanguageTask(own, corpus, device)
-    model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, quiet).run()
+    model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, quiet, alone=True).run()
     parameters = sum(p.numel() for p in model.parameters())
     figures = {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
     note = f"sees the current token only; {own.train.epochs} epoch(s)"

@@ -152,10 +152,12 @@ def samples(recipe: LanguageRecipe, model: LanguageModel, corpus: Corpus) -> Ite
     if not s.tokens:
         return
     start = tokenizer.decode(corpus.splits["valid"].ids[:8])
-    sampling = Sampling(s.temperature, s.top_k, s.top_p, recipe.seed, unwanted(tokenizer))
-    for prompt in s.prompts or [start]:
+    for number, prompt in enumerate(s.prompts or [start]):
+        # Another seed for each: with one and the same, different prompts soon lead to the same words.
+        seed = recipe.seed + number
+        sampling = Sampling(s.temperature, s.top_k, s.top_p, seed, unwanted(tokenizer))
         text = tokenizer.decode(list(generate(model, list(tokenizer.encode(prompt)), s.tokens, sampling)))
-        settings = f"temperature {s.temperature}, top-k {s.top_k or 'off'}, top-p {s.top_p}, seed {recipe.seed}"
+        settings = f"temperature {s.temperature}, top-k {s.top_k or 'off'}, top-p {s.top_p}, seed {seed}"
         yield {"prompt": prompt, "text": text, "settings": settings}
 
 

@@ -1,0 +1,28 @@
+"""Tables that fill up while they are measured, and the same as Markdown."""
+
+from collections.abc import Iterable, Mapping
+
+Row = Mapping[str, str]
+
+
+def show(rows: Iterable[Row]) -> list[Row]:
+    """Prints each row as soon as it is measured; gives them all."""
+    seen: list[Row] = []
+    widths: dict[str, int] = {}
+    for row in rows:
+        if not seen:
+            widths = {name: max(len(name), len(value) + 1, 9) for name, value in row.items()}
+            print("  ".join(name.rjust(widths[name]) for name in row), flush=True)
+        print("  ".join(value.rjust(widths[name]) for name, value in row.items()), flush=True)
+        seen.append(row)
+    return seen
+
+
+def markdown(rows: Iterable[Row]) -> str:
+    rows = list(rows)
+    if not rows:
+        return "(no rows)"
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(row[name] for name in names) + " |" for row in rows]
+    return "\n".join(lines)
