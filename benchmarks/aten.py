@@ -50,15 +50,16 @@ def _row(name: str, steps: int, batch: int, hidden: int, seconds: float) -> Row:
 
 def twin(name: str, cell: Cell[Any]) -> nn.Module:
     """torch's module with the same weights: its second bias holds what ours has there (b_n), else zeros."""
-    w_in, w_rec = cell.get_submodule("w_in"), cell.get_parameter("w_rec")
+    w_in, bias, w_rec = (cell.get_parameter(key) for key in ("w_in.weight", "w_in.bias", "w_rec"))
     hidden = w_rec.shape[1]
-    peer = PEERS[name](w_in.weight.shape[1], hidden, batch_first=True)
-    second = torch.zeros_like(w_in.bias)
+    peer = PEERS[name](w_in.shape[1], hidden, batch_first=True)
+    second = torch.zeros_like(bias)
     if name == "gru":
         second[2 * hidden :] = cell.get_parameter("b_n")
+    same = {"weight_ih": w_in, "bias_ih": bias, "weight_hh": w_rec, "bias_hh": second}
     with torch.no_grad():
-        for key, value in {"weight_ih": w_in.weight, "bias_ih": w_in.bias, "weight_hh": w_rec, "bias_hh": second}.items():  # fmt: skip
-            getattr(peer, f"{key}_l0").copy_(value)
+        for key, value in same.items():
+            peer.get_parameter(f"{key}_l0").copy_(value)
     return peer
 
 

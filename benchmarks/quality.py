@@ -60,7 +60,7 @@ def bzip2(text: str) -> Compressed:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the folder with the texts")
     parser.add_argument("--recipe", action="append", choices=GOALS, help="one recipe; may be repeated; default all")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where run folders go")

@@ -1,4 +1,4 @@
-"""Linear layer, softmax and cross-entropy in one (`kernels/torch/softmax.py`) against F.cross_entropy(F.linear(...))."""
+"""Linear layer, softmax and cross-entropy in one (kernels/torch/softmax) against F.cross_entropy(F.linear(...))."""
 
 import json
 import subprocess

@@ -45,5 +45,5 @@ def duel(ours: Callable[[], object], theirs: Callable[[], object], seconds: floa
             gc.enable()
     ratios = [a / b for a, b in zip(*times, strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
-    medians = (statistics.median(side) for side in times)
-    return Duel(*medians, statistics.median(ratios), (high - low) / 2, len(ratios))
+    ours_ms, theirs_ms = (statistics.median(side) for side in times)
+    return Duel(ours_ms, theirs_ms, statistics.median(ratios), (high - low) / 2, len(ratios))

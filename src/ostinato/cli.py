@@ -47,14 +47,12 @@ def train(
         source = f"recipe {recipe}"
         if text is not None:
             raw.setdefault("data", {})["path"] = str(text)
-    chosen = validate(tasks[raw.get("task", "")], raw, source)
+    chosen = validate(tasks[str(raw.get("task", ""))], raw, source)
     with console.Watch() as watch:
         results = language.train(chosen, resume or run, watch, resume=resume is not None)
     if not results:
         return  # another rank speaks
-    if results["interrupted"]:
-        console.err.print(f"go on with: ostinato train --resume {results['run']}", markup=False)
-    _show(results, json)
+    _finish(results, json)
 
 
 @app.command()
@@ -116,9 +114,10 @@ def demo(
     recipe = validate(language.LanguageRecipe, read(find("demo"), [f"data.path={str(text)!r}"]), "recipe demo")
     with console.Watch() as watch:
         results = language.train(recipe, run, watch)
-    results["next_word"] = next_word()
-    _show(results, json)
-    if not json and not results["interrupted"]:
+    if not results["interrupted"]:
+        results["next_word"] = next_word()
+    _finish(results, json)
+    if not json:
         toy = results["next_word"]
         rows = [
             {"net": name, **{f"p({w})": round(p, 3) for w, p in net["probabilities"].items()},
@@ -246,6 +245,16 @@ def _run_recipe(run: Path) -> Path:
     from .tasks.run import Run
 
     return Run.open(run, needs=("recipe.toml",)).recipe
+
+
+def _finish(results: dict[str, Any], json: bool) -> None:
+    from . import console
+
+    if results["interrupted"]:
+        console.err.print(f"go on with: ostinato train --resume {results['run']}", markup=False)
+    _show(results, json)
+    if results["interrupted"]:
+        raise typer.Exit(130)
 
 
 def _show(results: dict[str, Any], json: bool) -> None:

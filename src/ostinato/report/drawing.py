@@ -179,12 +179,12 @@ class _Sheet:
         label = names if 0 < len(names) <= 9 else "state"
         left = self.column(1) - half - 62
         self.arrow(left, y, self.column(1) - half, y, both)
-        self.text(left + 26, y - 8, label, 12, "middle", italic=True, index="0")
+        self.text(left + 26, y - 10, label, 12, "middle", italic=True, index="0")
         for t in range(1, _STEPS + 1):
             x = self.column(t) + half
             last = t == _STEPS
             self.arrow(x, y, x + (62 if last else _PITCH - 2 * half), y, both, dashed=last)
-            self.text(x + (40 if last else 44), y - 8, label, 12, "middle", italic=True, index=str(t))
+            self.text(x + (40 if last else 44), y - 10, label, 12, "middle", italic=True, index=str(t))
 
     def bypasses(self, x: float) -> None:
         """Each residual connection: around its parts, and added above them."""

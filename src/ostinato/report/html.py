@@ -9,7 +9,7 @@ from torch import nn
 
 from ..storage import atomic_write
 from .canvas import adapted
-from .diagram import ascii_chain, drawing, mermaid_model, mermaid_unrolled, parts
+from .diagram import ascii_chain, drawing, mermaid_bidirectional, mermaid_chain, mermaid_model, mermaid_unrolled, parts
 from .figures import baseline_bars, gradient_norms, learning_curves, save
 from .folder import Events, read_events, read_results
 from .page import Column, Section, folded, number, page, picture, table
@@ -158,11 +158,15 @@ def _model(model: nn.Module, figures: Path) -> str:
     atomic_write(figures / "model.svg", svg)
     atomic_write(figures / "model.png", png(svg))
     body = picture(svg, "The model unrolled over three time steps", kind="plan")
-    body += folded("The model as Mermaid text", mermaid_model(model))
+    body += folded("The model as a Mermaid flowchart", [("", mermaid_model(model))])
     if any(part.direction != "none" for part in parts(model)):
-        body += folded("Unrolled, as Mermaid text", mermaid_unrolled(model))
-        body += folded("Unrolled, in characters", ascii_chain())
-    return body
+        body += folded("The model unrolled, in Mermaid", [("", mermaid_unrolled(model))])
+    lectures = [
+        ("The simple chain, in Mermaid", mermaid_chain()),
+        ("Both directions of time, in Mermaid", mermaid_bidirectional()),
+        ("The chain in characters", ascii_chain()),
+    ]
+    return body + folded("The lectures' diagrams, for reference", lectures)
 
 
 def _parameters(model: nn.Module) -> str:

@@ -134,9 +134,10 @@ def picture(svg: str, label: str, caption: str = "", kind: str = "chart") -> str
     )
 
 
-def folded(title: str, text: str) -> str:
-    """Text to copy, closed until it is wanted."""
-    return f"<details><summary>{escape(title)}</summary>{pre(text)}</details>"
+def folded(title: str, texts: Iterable[tuple[str, str]]) -> str:
+    """Texts to copy, closed until they are wanted; each is (heading, text), and a heading may be ""."""
+    body = "".join((f"<h3>{escape(heading)}</h3>" if heading else "") + pre(text) for heading, text in texts)
+    return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
 def pre(text: str) -> str:

@@ -39,8 +39,8 @@ class Sampling:
             raise ValueError(f"top-k must be 0 (all tokens) or more and is {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top-p must be above 0 and at most 1 and is {self.top_p}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be 0 or more and below 2**63 and is {self.seed}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be 0 or more and below 2**64 and is {self.seed}")
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Logits [V] to the probabilities [V] that are drawn from."""

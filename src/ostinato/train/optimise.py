@@ -31,7 +31,8 @@ def optimiser(model: nn.Module, recipe: Optimiser) -> torch.optim.Optimizer:
         case "adam":
             return torch.optim.Adam(params, lr, recipe.betas, recipe.eps, decay, fused=True)
         case "asgd":
-            return torch.optim.ASGD(params, lr, t0=recipe.average_from, weight_decay=decay)
+            # torch's first averaged weights are those of step t0 + 2; its lambd would be a second weight decay.
+            return torch.optim.ASGD(params, lr, lambd=0.0, t0=recipe.average_from - 2, weight_decay=decay)
     groups = [
         {"params": [p for p in params if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},

@@ -43,7 +43,7 @@ class Optimiser(Section):
     betas: tuple[float, float] = (0.9, 0.99)  # of "adam" and "adamw"
     weight_decay: float = Field(default=0.0, ge=0)
     eps: float = Field(default=1e-8, gt=0)
-    average_from: int = Field(default=0, ge=0)  # step at which "asgd" begins to average
+    average_from: int = Field(default=1, ge=1)  # step, counted from 1, whose weights are the first "asgd" averages
 
 
 class Schedule(Section):

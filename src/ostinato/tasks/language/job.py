@@ -50,17 +50,22 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
     """
     device = device_of(recipe.device)
     first = int(os.environ.get("RANK", "0")) == 0
-    if recipe.data.path is not None:
-        absolute = str(Path(recipe.data.path).resolve())
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": absolute})})
+    recipe = _absolute(recipe)
+    started: dict[str, Any] = {}
     if resume:
         assert folder is not None
         run = Run.open(folder, needs=("recipe.toml", "tokenizer.json", "checkpoint/last.safetensors"))
         corpus = Corpus.read(recipe, Tokenizer.load(run.tokenizer))
     else:
         corpus = Corpus.read(recipe)
-        task = LanguageTask(recipe, corpus, device)  # complains about a short text before any folder is made
-        run = Run.create(folder, recipe) if first else Run(folder or Path("runs") / (recipe.name or recipe.task))
+        for prompt in recipe.samples.prompts:
+            _begin(corpus.tokenizer, prompt)
+        # Complains about a short text, or what no model can be made of, before any folder is made.
+        started = _start(recipe, corpus, LanguageTask(recipe, corpus, device), device)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # All ranks must mean the same folder, so none looks for a free name.
+            folder = folder or Path("runs") / (recipe.name or recipe.task)
+        run = Run.create(folder, recipe) if first else Run(folder or Path())
         if first:
             corpus.tokenizer.save(run.tokenizer)
     task = LanguageTask(recipe, corpus, device)
@@ -73,11 +78,13 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
 
     trainer = Trainer(task, recipe.train, run.checkpoint, recipe.seed, device, recipe.dtype, tell)
     if not resume:
-        tell(_start(recipe, corpus, task, device))
+        tell(started)
     model, report = trainer.run(resume)
     assert isinstance(model, LanguageModel)
     if not first:
         return {}
+    if resume:
+        run.describe(recipe)  # overrides hold from now on
     checkpoint.save(run.weights, checkpoint.weights(model), {"step": report.progress.best_step})
     parameters = sum(p.numel() for p in model.parameters())
     run.configure(task="language", parameters=parameters, torch=torch.__version__, interrupted=report.interrupted)
@@ -113,6 +120,16 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
     return results
 
 
+def _absolute(recipe: LanguageRecipe) -> LanguageRecipe:
+    """The recipe with whole paths, so that its run can be used from any folder."""
+    data, model = recipe.data, recipe.model
+    if data.path is not None:
+        data = data.model_copy(update={"path": str(Path(data.path).resolve())})
+    if model.vectors is not None:
+        model = model.model_copy(update={"vectors": str(Path(model.vectors).resolve())})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
 def title(recipe: LanguageRecipe) -> str:
     """'lstm 2 x 256'"""
     return f"{recipe.model.cell} {recipe.model.layers} x {recipe.model.hidden}"
@@ -134,11 +151,12 @@ def _machine() -> str:
 def kernel_path(model: LanguageModel, recipe: LanguageRecipe, device: torch.device) -> str:
     """Which kernel runs a training batch of each cell, and why not the others."""
     lines = []
+    d_in, dtype = recipe.model.width or recipe.model.hidden, next(model.parameters()).dtype
     for name, cell in model.named_modules():
         if not isinstance(cell, Cell):
             continue
-        drive = next(p for n, p in cell.named_parameters() if n.endswith("w_in.weight"))
-        x = torch.zeros(recipe.data.batch, recipe.data.steps, drive.shape[1], dtype=drive.dtype, device=device)
+        x = torch.zeros(recipe.data.batch, recipe.data.steps, d_in, dtype=dtype, device=device)
+        d_in = recipe.model.hidden
         lines += [f"{name} ({cell.recurrence.name}, batch {x.shape[0]}, {x.shape[1]} steps)"]
         lines += ["    " + line for line in cell.explain(x).splitlines()]
     if recipe.model.cell == MEMORYLESS:
@@ -156,9 +174,17 @@ def samples(recipe: LanguageRecipe, model: LanguageModel, corpus: Corpus) -> Ite
         # Another seed for each: with one and the same, different prompts soon lead to the same words.
         seed = recipe.seed + number
         sampling = Sampling(s.temperature, s.top_k, s.top_p, seed, unwanted(tokenizer))
-        text = tokenizer.decode(list(generate(model, list(tokenizer.encode(prompt)), s.tokens, sampling)))
+        text = tokenizer.decode(list(generate(model, _begin(tokenizer, prompt), s.tokens, sampling)))
         settings = f"temperature {s.temperature}, top-k {s.top_k or 'off'}, top-p {s.top_p}, seed {seed}"
         yield {"prompt": prompt, "text": text, "settings": settings}
+
+
+def _begin(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The ids that a text begins with: the prompt's, or the end of the line before."""
+    ids = tokenizer.encode(prompt).tolist() or ([] if tokenizer.eos is None else [tokenizer.eos])
+    if not ids:
+        raise ValueError("the prompt is empty: give at least one character to begin with")
+    return ids
 
 
 def unwanted(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -176,6 +202,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, La
     recipe = validate(LanguageRecipe, read(run.recipe, overrides), str(run.recipe))
     tokenizer = Tokenizer.load(run.tokenizer)
     model, _ = build(recipe.model.model_copy(update={"vectors": None}), tokenizer)
+    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
     checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
     return model.to(device_of(recipe.device)).eval(), recipe, tokenizer, run
 
@@ -204,13 +231,13 @@ def continue_text(
             f"the prompt has {len(strange)} token(s) that the model never saw ({', '.join(map(repr, strange[:5]))})"
             f"{hint if 'did you mean' in hint else ''}; change them, or let them be <unk> by --allow-unknown"
         )
-    ids = list(tokenizer.encode(prompt)) or ([tokenizer.eos] if tokenizer.eos is not None else [])
-    if not ids:
-        raise ValueError("the prompt is empty: give at least one character to begin with")
-    ends = list(tokenizer.encode(stop)) if stop else None
+    if never := tokenizer.unknown_words(stop):
+        raise ValueError(f"the text to stop at has {never[0]!r}, which the model never saw and so never writes")
+    ids = _begin(tokenizer, prompt)
+    ends = tokenizer.encode(stop).tolist()
     settings = Sampling(**sampling, forbidden=unwanted(tokenizer))
     shown = tokenizer.decode(ids)
-    for token in generate(model, list(ids), count, settings, ends):
+    for token in generate(model, ids[:], count, settings, ends):
         ids.append(token)
         text = tokenizer.decode(ids)
         if not text.endswith("\ufffd"):  # a character whose bytes are not all there yet

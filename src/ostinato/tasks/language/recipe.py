@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ... import cells as _cells  # noqa: F401 - fills the registry
 from ...data.tokens import KINDS
-from ...registry import cells
+from ...registry import cells, near
 from ...train.recipe import Recipe, Section, one_of
 
 MEMORYLESS = "feedforward"  # no cell: a net that sees the current token only
@@ -43,8 +43,15 @@ class Initial(Section):
     forget_bias: float | None = None
 
 
+def _known(cell: str) -> str:
+    # Asked anew each time: a cell of the user's own may have been registered since.
+    if cell not in cells and cell != MEMORYLESS:
+        raise ValueError(f"no cell is called {cell!r}{near(cell, (*cells, MEMORYLESS))}")
+    return cell
+
+
 class Model(Section):
-    cell: Annotated[str, one_of("cell", (*cells, MEMORYLESS))] = "lstm"
+    cell: Annotated[str, AfterValidator(_known)] = "lstm"
     hidden: int = Field(default=256, ge=1)
     layers: int = Field(default=1, ge=1)
     width: int | None = Field(default=None, ge=1)  # of the embedding; hidden when not given

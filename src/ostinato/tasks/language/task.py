@@ -119,27 +119,33 @@ class LanguageTask(Task[TokenBatch]):
         self.recipe, self.corpus, self.device = recipe, corpus, device
         self.ids = {name: torch.from_numpy(text.ids).to(device) for name, text in corpus.splits.items()}
         self.vectors = ""
+        for name, text in corpus.splits.items():
+            if len(text.ids) < 2:
+                raise RecipeError(
+                    f"the {name} part of {recipe.data.path} has {len(text.ids)} token(s) and needs two or more; "
+                    "give a longer text or other data.fractions"
+                )
         if recipe.data.rows == "documents":
             # The line end before a document is its context: so its first token is predicted too.
             lines = ["\n" + line for line in corpus.raw.train.splitlines(keepends=True) if line.strip()]
             self.rows = [torch.from_numpy(corpus.tokenizer.encode(line)) for line in lines]
-            self.count = -(-len(self.rows) // recipe.data.batch)
-        else:
-            self.count = stream_count(len(self.ids["train"]), recipe.data.batch, recipe.data.steps)
 
     def model(self) -> LanguageModel:
         model, self.vectors = build(self.recipe.model, self.corpus.tokenizer)
         return model
 
     def batch_count(self) -> int:
-        return self.count
+        data = self.recipe.data
+        if data.rows == "documents":
+            return -(-len(self.rows) // data.batch)
+        return stream_count(len(self.ids["train"]), data.batch, data.steps)
 
     def batches(self, epoch: int, start: int, rank: int, world: int) -> Iterator[TokenBatch]:
         data = self.recipe.data
         if data.rows == "streams":
             yield from streams(self.ids["train"], data.batch, data.steps, start=start, rank=rank, world=world)
             return
-        seed = self.recipe.seed * 100_003 + epoch
+        seed = (self.recipe.seed * 100_003 + epoch) % 2**63
         for batch in documents(self.rows, data.batch, seed=seed, start=start, rank=rank, world=world):
             assert batch.lengths is not None
             moved = (batch.inputs.to(self.device), batch.targets.to(self.device), batch.lengths.to(self.device))

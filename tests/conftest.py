@@ -1,0 +1,56 @@
+"""One tiny text, one tiny run on it, and the command line as a function; most tests share them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from tiny import SMALL, Command, Said, options, sentences
+
+from ostinato.cli import main
+
+
+@pytest.fixture(scope="session")
+def cli() -> Command:
+    """The command line, in this process: cli("train", "language") gives its exit code and what it printed."""
+
+    def call(*words: object) -> Said:
+        out, err, code = StringIO(), StringIO(), 0
+        with redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "argv", ["ostinato", *map(str, words)]):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return Said(code, out.getvalue(), err.getvalue())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 200 lines."""
+    path = tmp_path_factory.mktemp("text") / "lines.txt"
+    path.write_text(sentences(200), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(cli: Command, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on `text`. Do not write into it: take a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    said = cli("train", "language", "--text", text, "--run", folder, *options(*SMALL))
+    assert said.code == 0, said.err
+    return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums in another order differ in their last bit, so what is compared bit for bit runs on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
