@@ -19,7 +19,7 @@ PARTS = {"aten": aten, "softmax": softmax, "startup": startup}
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all when not given")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time for a row, at least 5 rounds (default 4)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="time for a row, at least 5 rounds (default 3)")
     parser.add_argument("--threads", type=int, help="of torch; its own choice when not given")
     parser.add_argument("--only", help="rows whose shape is this text, such as 35x20x200")
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/<machine>.md")

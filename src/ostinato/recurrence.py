@@ -67,8 +67,8 @@ class Recurrence:
             before = state if resets is None else tree.where(resets[:, t], fresh, state)
             new = self.step(tree.at(drive, t), before, *weights)
             if lengths is not None:
-                rest = Step(torch.zeros_like(new.out), state, new.gates)
-                new = tree.where(t < lengths, new, rest)
+                rest = (torch.zeros_like(new.out), state)
+                new = Step(*tree.where(t < lengths, new[:2], rest), new.gates)
             state = new.state
             yield new
 

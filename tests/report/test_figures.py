@@ -48,6 +48,12 @@ def test_a_norm_that_is_not_finite_is_marked_and_zero_has_no_logarithm() -> None
     assert line(figure, "2 not finite")[0] == [1, 3]
 
 
+def test_norms_within_one_power_of_ten_still_have_an_axis_to_read() -> None:
+    axes = gradient_norms([step(1, grad_norm=0.15), step(2, grad_norm=0.8)]).axes[0]
+    low, high = axes.get_ylim()
+    assert [tick for tick in axes.get_yticks() if low <= tick <= high] == pytest.approx([0.2, 0.5])
+
+
 @pytest.mark.parametrize(("metric", "first"), [("test/perplexity", "small"), ("test/accuracy", "large")])
 def test_bars_stand_best_first_and_leave_out_rows_without_the_metric(metric: str, first: str) -> None:
     table = [

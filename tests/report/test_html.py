@@ -2,6 +2,7 @@
 
 import json
 import math
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from torch import nn
 
 from ostinato.cells import LSTM
 from ostinato.layers import Dropout, Stack
-from ostinato.report import write_report
+from ostinato.report import (
+    ascii_chain,
+    mermaid_bidirectional,
+    mermaid_chain,
+    mermaid_model,
+    mermaid_unrolled,
+    write_report,
+)
 from ostinato.report.folder import read_events
 
 _VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -150,6 +158,25 @@ def test_all_sections_are_there(run: Path) -> None:
     assert "3 min 0 s" in page.text and "900 (median of 30 reports)" in page.text and "torch 2.10" in page.text
 
 
+def test_the_models_diagrams_are_there_to_copy(run: Path) -> None:
+    text, page = read(run)
+    for diagram in (mermaid_model(Language()), mermaid_unrolled(Language()), mermaid_chain(), mermaid_bidirectional()):
+        assert " ".join(diagram.split()) in page.text
+    assert escape(ascii_chain()) in text
+    assert sum(tag == "details" for tag, _ in page.tags) == 4  # the model, unrolled, the lectures', the recipe
+
+
+def test_the_headline_says_nothing_twice_and_no_column_is_another(run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    results["metrics"] |= {"test/bits_per_byte": 1.25, "test/tokens": 77777}
+    for row in results["table"]:
+        row["test/bits_per_byte"] = row["test/bits_per_char"]
+    (run / "results.json").write_text(json.dumps(results))
+    _, page = read(run)
+    assert "1.250test bits per char" in page.text and "90.50valid perplexity" in page.text
+    assert "per byte" not in page.text and "77,777" not in page.text
+
+
 def test_pictures_have_names_and_the_page_a_language(run: Path) -> None:
     _, page = read(run)
     assert dict(page.tags)["html"]["lang"] == "en"
@@ -161,8 +188,9 @@ def test_every_figure_is_written_as_png_and_svg(run: Path) -> None:
     read(run)
     svgs = {path.stem for path in (run / "figures").glob("*.svg")}
     pngs = {path.stem for path in (run / "figures").glob("*.png")}
-    assert pngs == {"baselines_test_perplexity", "baselines_test_bits_per_char", "learning_curves", "gradient_norms"}
-    assert svgs == pngs | {"model"}
+    bars = {"baselines_test_perplexity", "baselines_test_bits_per_char"}
+    assert pngs == bars | {"learning_curves", "gradient_norms", "model"}
+    assert svgs == pngs
     for name in svgs:
         assert ElementTree.parse(run / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
     assert all((run / "figures" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for name in pngs)

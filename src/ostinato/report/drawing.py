@@ -4,6 +4,7 @@ Written as SVG by hand: no layout engine, so no overlap that the arithmetic belo
 `currentColor`, so that the picture follows the page into the dark.
 """
 
+import textwrap
 from html import escape
 from typing import NamedTuple
 
@@ -51,7 +52,10 @@ def _rows(found: list[Part]) -> list[_Row]:
     for part in found:
         words = [part.detail.replace("->", "→"), f"{part.parameters:,} parameters"]
         if part.direction != "none":
-            words.append("carries " + (", ".join(part.state) or "its state"))
+            whole = "carries " + (", ".join(part.state) or "its state")
+            words += textwrap.wrap(
+                whole.replace(" [", "\u00a0[").replace("[B, ", "[B,\u00a0"), 38, max_lines=2, placeholder=" …"
+            )
         silent = part.kind == "pointwise" and not part.parameters and "tied" not in part.detail
         if silent and rows and rows[-1].skips == part.skips and len(rows[-1].words) < 4:
             rows[-1].words.append(f"then {part.detail}")
@@ -113,12 +117,8 @@ class _Sheet:
             self.words(i, row)
             self.in_time(i, row)
             if row.part.out is not None:
-                self.text(
-                    self.column(1) - 11, self.y(i) - _BOX[1] / 2 - 24, f"[B, {row.part.out}]", 11, "end", dim=True
-                )
-        self.text(
-            self.column(1) - 28, self.input_y + 4, "token ids [B]" if ids else "input [B, …]", 11, "end", dim=True
-        )
+                self.text(_FIRST - 11, self.y(i) - _BOX[1] / 2 - 24, f"[B, {row.part.out}]", 11, "end", dim=True)
+        self.text(_FIRST - 28, self.input_y + 4, "token ids [B]" if ids else "input [B, …]", 11, "end", dim=True)
         self.fold_marks()
         self.text(_END - 4, self.height - 10, "time →", 12, "end", dim=True)
         title = f"{name} unrolled over {_STEPS} steps"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from .canvas import BLUE, GREEN, GREY, ORANGE, printable, save, style
 from .folder import Event
@@ -74,6 +74,7 @@ def gradient_norms(events: Iterable[Event]) -> Figure:
         top, low = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         if good.any():
             top.set_yscale("log")
+            top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # norms often stay within one power of ten
             top.yaxis.set_major_formatter(FuncFormatter(lambda norm, _: f"{norm:g}"))
             top.yaxis.set_minor_formatter(NullFormatter())
             top.plot(steps[good], norms[good], color=BLUE, linewidth=0.9, alpha=0.8, label="gradient norm")

@@ -12,7 +12,7 @@ from .canvas import adapted
 from .diagram import ascii_chain, drawing, mermaid_bidirectional, mermaid_chain, mermaid_model, mermaid_unrolled, parts
 from .figures import baseline_bars, gradient_norms, learning_curves, save
 from .folder import Events, read_events, read_results
-from .page import Column, Section, folded, number, page, picture, table
+from .page import Column, Section, folded, number, page, picture, table, titled
 from .raster import png
 from .series import is_number, lower_is_better
 from .shapes import parameter_table, total_parameters
@@ -55,7 +55,7 @@ def write_report(run: Path, model: nn.Module) -> Path:
         Section("model", "The model", _model(model, figures)),
         Section("parameters", "Parameters by shape", _parameters(model)),
         Section("kernel", "Kernel path", verbatim(results, "kernel")),
-        Section("recipe", "Recipe", verbatim(results, "recipe")),
+        Section("recipe", "Recipe", _recipe(results)),
         Section("run", "The run", course(events)),
     ]
     name = str(results.get("name") or run.resolve().name)
@@ -91,8 +91,14 @@ def _headline(metrics: Mapping[str, Any], metric: str, rows: Sequence[Mapping[st
             share = (best[metric] - own) / abs(best[metric]) * (1 if lower_is_better(metric) else -1)
             said += f"; the model is {abs(share):.1%} {'better' if share > 0 else 'worse'}"
         numbers.append(number(digits(best[metric]), said))
-    more = [key for key in metrics if key.startswith(("test/", "valid/")) and key != metric]
-    numbers += [number(digits(metrics[key]), words(key)) for key in more if is_number(metrics[key])][:6]
+    split, _, name = metric.partition("/")
+    more = [key for key in metrics if key.startswith(split + "/")] + [f"valid/{name}"]
+    shown = {own}  # the same number twice (nats per token and per char of a model of characters) says nothing new
+    for key in more:
+        value = metrics.get(key)
+        if is_number(value) and value not in shown and not key.endswith("/tokens") and len(shown) < 5:
+            shown.add(value)
+            numbers.append(number(digits(value), words(key)))
     numbers.append(number(f"{total_parameters(model):,}", "parameters"))
     return f'<div class="headline">{"".join(numbers)}</div>'
 
@@ -100,19 +106,25 @@ def _headline(metrics: Mapping[str, Any], metric: str, rows: Sequence[Mapping[st
 def _comparison(rows: Sequence[Mapping[str, Any]], metric: str, figures: Path) -> str:
     if not rows:
         return ""
-    keys = list(dict.fromkeys(key for row in rows for key, v in row.items() if "/" in key and is_number(v)))
+    found = dict.fromkeys(key for row in rows for key, v in row.items() if "/" in key and is_number(v))
+    # Of equal columns (bits per char and per byte of plain English) the first one says it all.
+    keys = list({tuple(row.get(key) for row in rows): key for key in reversed(found)}.values())[::-1]
     best = {
         key: (min if lower_is_better(key) else max)(row[key] for row in rows if is_number(row.get(key))) for key in keys
     }
     columns = [Column("model", "name"), Column("kind"), Column("parameters", "n")]
-    columns += [*(Column(words(key), "n") for key in keys), Column("tokens/s", "n"), Column("note", "note")]
+    columns += [*(Column(words(key), "n") for key in keys), Column("tokens/s", "n")]
     body = []
     for row in rows:
-        cells = [escape(str(row.get("model", "?"))), escape(str(row.get("kind", ""))), digits(row.get("parameters"))]
+        cells = [
+            titled(str(row.get("model", "?")), str(row.get("note") or "")),
+            escape(str(row.get("kind", ""))),
+            digits(row.get("parameters")),
+        ]
         for key in keys:
             value = digits(row.get(key))
             cells.append(f"<strong>{value}</strong>" if row.get(key) == best[key] else value)
-        cells += [digits(row.get("tokens_per_s")), escape(str(row.get("note") or ""))]
+        cells.append(digits(row.get("tokens_per_s")))
         body.append(("" if row.get("kind") == "baseline" else "own", cells))
     drawn = []
     shown = [key for key in dict.fromkeys([metric, "test/bits_per_char", "test/nats_per_char"]) if key in keys][:2]
@@ -167,6 +179,11 @@ def _model(model: nn.Module, figures: Path) -> str:
         ("The chain in characters", ascii_chain()),
     ]
     return body + folded("The lectures' diagrams, for reference", lectures)
+
+
+def _recipe(results: Mapping[str, Any]) -> str:
+    text = str(results.get("recipe") or "").rstrip("\n")
+    return folded("Every setting of this run, as TOML", [("", text)]) if text else ""
 
 
 def _parameters(model: nn.Module) -> str:

@@ -40,7 +40,9 @@ td.n,th.n{text-align:right}
 td.n{white-space:nowrap}
 th.n{min-width:5.5em}
 td.note{min-width:13em}
-td.name{white-space:nowrap}
+td.name{min-width:13em}
+td.name span{white-space:nowrap}
+td.name .dim{font-size:12.5px;line-height:1.4}
 tr.own td{background:var(--mark)}
 tr.own td:first-child{border-left:3px solid var(--blue);padding-left:9px}
 tr.sum td{font-weight:600}
@@ -123,6 +125,11 @@ def table(columns: Sequence[Column], rows: Iterable[tuple[str, Sequence[str]]], 
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}"><table>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def titled(name: str, note: str) -> str:
+    """A table's cell: a name, and a remark below it. Both are text."""
+    return f"<span>{escape(name)}</span>" + (f'<div class="dim">{escape(note)}</div>' if note else "")
 
 
 def picture(svg: str, label: str, caption: str = "", kind: str = "chart") -> str:

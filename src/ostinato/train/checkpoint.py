@@ -26,7 +26,13 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    flat: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, t in tensors.items():
+        t = t.detach().cpu().contiguous()
+        # safetensors refuses two names of one memory; a state may well hold the same tensor twice.
+        flat[name] = t.clone() if t.untyped_storage().data_ptr() in stored else t
+        stored.add(flat[name].untyped_storage().data_ptr())
     atomic_write(path, safetensors.torch.save(flat, metadata={"ostinato": json.dumps(meta)}))
 
 
@@ -115,3 +121,8 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
         index, key = name.split("/", 1)
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": data["groups"]})
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for number, entries in state.items():
+        own = optimiser.state[parameters[number]]
+        # load_state_dict casts to the weight's dtype, which not every entry has.
+        own.update({key: v.to(own[key].device) for key, v in entries.items() if isinstance(v, Tensor)})

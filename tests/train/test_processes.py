@@ -1,0 +1,145 @@
+"""Runs that are killed, interrupted from outside, or made of two processes: they end as the run that was left alone."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import NO_BASELINES, Command, options
+
+from ostinato.report.folder import read_events
+from ostinato.train import checkpoint
+
+STEPS = 230
+LONG = options(
+    "model.hidden=16", "data.batch=4", "data.steps=8", "data.min_count=1", "train.epochs=100", f"train.max_steps={STEPS}",
+    "train.log_steps=1", "train.checkpoint_steps=7", "train.evaluate_steps=50", "train.ema=0.9", "samples.tokens=0",
+    *NO_BASELINES,
+)  # fmt: skip
+# No dropout: each process draws its own. Plain sums, so that halves of a batch add up to the whole.
+PAIRED = options(
+    "model.hidden=16", "data.batch=4", "data.steps=8", "data.min_count=1", "train.epochs=1", "train.log_steps=1",
+    "model.dropout.input=0", "model.dropout.output=0", "train.schedule.name=constant", "samples.tokens=0",
+    "baselines.ngram_order=0",
+)  # fmt: skip
+
+
+def start(*words: object, **variables: str) -> subprocess.Popen[str]:
+    """`ostinato WORDS` as a process of its own."""
+    command = [sys.executable, "-W", "error", "-m", "ostinato", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    """Returns once events.jsonl tells of that step while the process still runs."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        steps = [e["step"] for e in read_events(run / "events.jsonl").rows if e["event"] == "step"]
+        if steps and max(steps) >= step:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    raise TimeoutError(f"step {step} was not reached")
+
+
+@pytest.fixture(scope="module")
+def whole(cli: Command, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The run that is left alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert cli("train", "language", "--text", text, "--run", folder, *LONG).code == 0
+    yield folder
+    torch.set_num_threads(threads)
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    mine, theirs = (checkpoint.load(run / "checkpoint" / "last.safetensors") for run in (one, other))
+    assert mine[0].keys() == theirs[0].keys()
+    assert [name for name in mine[0] if not torch.equal(mine[0][name], theirs[0][name])] == []
+    figures = [json.loads((run / "results.json").read_text())["metrics"] for run in (one, other)]
+    clocks = ("train/seconds", "train/tokens_per_s")
+    assert {k: v for k, v in figures[0].items() if k not in clocks} == {
+        k: v for k, v in figures[1].items() if k not in clocks
+    }
+
+
+def test_killed_three_times_it_ends_as_if_left_alone(text: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    draw = random.Random(20)
+    for number, step in enumerate(sorted(draw.sample(range(10, STEPS - 60), 3))):
+        words = ("--resume", run) if number else ("language", "--text", text, "--run", run, *LONG)
+        process = start("train", *words)
+        wait_for_step(process, run, step)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    process = start("train", "--resume", run)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    resumed = [e["step"] for e in read_events(run / "events.jsonl").rows if e["event"] == "resume"]
+    assert len(resumed) == 3
+    assert 0 < resumed[0] <= resumed[1] <= resumed[2] < STEPS
+    assert_same_end(whole, run)
+
+
+def test_ctrl_c_saves_evaluates_and_says_how_to_go_on(cli: Command, text: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start("train", "language", "--text", text, "--run", run, "--json", *LONG)
+    wait_for_step(process, run, 60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert f"go on with: ostinato train --resume {run}\n" in err
+    results = json.loads(out)
+    assert results["interrupted"]
+    assert 60 < results["metrics"]["train/steps"] < STEPS
+    assert results["metrics"]["valid/perplexity"] > 1
+    assert cli("evaluate", run, "--json").code == 0  # what there is can be used
+    said = cli("train", "--resume", run)
+    assert said.code == 0, said.err
+    assert_same_end(whole, run)
+
+
+def pair(*words: object) -> None:
+    """`ostinato WORDS` by two processes, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    both = [start(*words, **place, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    said = [process.communicate(timeout=100) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[1] == ("", "")  # the first one speaks
+
+
+def losses(run: Path) -> dict[int, Any]:
+    return {e["step"]: e["loss"] for e in read_events(run / "events.jsonl").rows if e["event"] == "step"}
+
+
+@pytest.mark.parametrize("rows", ["streams", "documents"])
+def test_two_processes_follow_the_loss_of_one(cli: Command, text: Path, tmp_path: Path, rows: str) -> None:
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    first = ("train", "language", "--text", text, *PAIRED, "-o", f"data.rows={rows}")
+    assert cli(*first, "--run", alone, "-o", "train.max_steps=24").code == 0
+    pair(*first, "--run", two, "-o", "train.max_steps=11")
+    assert len(losses(two)) == 11
+    if rows == "streams":  # and they go on, each with the state of its own streams
+        pair("train", "--resume", two, "-o", "train.max_steps=24")
+        assert json.loads((two / "results.json").read_text())["metrics"]["train/steps"] == 24
+        last, best = (checkpoint.load(run / "checkpoint" / "last.safetensors")[0] for run in (alone, two))
+        for name in (key for key in last if key.startswith(("model/", "state/"))):
+            torch.testing.assert_close(last[name], best[name], rtol=1e-4, atol=1e-5)
+    mine, theirs = losses(alone), losses(two)
+    assert [mine[step] for step in theirs] == pytest.approx(list(theirs.values()), abs=1e-5)
