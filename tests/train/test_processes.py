@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import NO_BASELINES, Command, options
+from tiny import NO_BASELINES, Command, options, sentences
 
 from ostinato.report.folder import read_events
 from ostinato.train import checkpoint
@@ -128,18 +128,31 @@ def losses(run: Path) -> dict[int, Any]:
     return {e["step"]: e["loss"] for e in read_events(run / "events.jsonl").rows if e["event"] == "step"}
 
 
-@pytest.mark.parametrize("rows", ["streams", "documents"])
-def test_two_processes_follow_the_loss_of_one(cli: Command, text: Path, tmp_path: Path, rows: str) -> None:
+def test_two_processes_follow_the_loss_of_one_and_resume(cli: Command, text: Path, tmp_path: Path) -> None:
     alone, two = tmp_path / "alone", tmp_path / "two"
-    first = ("train", "language", "--text", text, *PAIRED, "-o", f"data.rows={rows}")
+    first = ("train", "language", "--text", text, *PAIRED, *options(*NO_BASELINES))
     assert cli(*first, "--run", alone, "-o", "train.max_steps=24").code == 0
     pair(*first, "--run", two, "-o", "train.max_steps=11")
     assert len(losses(two)) == 11
-    if rows == "streams":  # and they go on, each with the state of its own streams
-        pair("train", "--resume", two, "-o", "train.max_steps=24")
-        assert json.loads((two / "results.json").read_text())["metrics"]["train/steps"] == 24
-        last, best = (checkpoint.load(run / "checkpoint" / "last.safetensors")[0] for run in (alone, two))
-        for name in (key for key in last if key.startswith(("model/", "state/"))):
-            torch.testing.assert_close(last[name], best[name], rtol=1e-4, atol=1e-5)
+    pair("train", "--resume", two, "-o", "train.max_steps=24")  # each with the state of its own streams
     mine, theirs = losses(alone), losses(two)
-    assert [mine[step] for step in theirs] == pytest.approx(list(theirs.values()), abs=1e-5)
+    assert [mine[step] for step in range(1, 25)] == pytest.approx([theirs[step] for step in range(1, 25)], abs=1e-5)
+    last, best = (checkpoint.load(run / "checkpoint" / "last.safetensors")[0] for run in (alone, two))
+    for name in (key for key in last if key.startswith(("model/", "state/"))):
+        torch.testing.assert_close(last[name], best[name], rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_share_documents_that_do_not_come_out_even(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(sentences(50))
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    # 45 lines to learn from: in the batch of the one that is left over, the second process has padding only.
+    first = ("train", "language", "--text", tmp_path / "text.txt", *PAIRED, "-o", "data.rows=documents")
+    assert cli(*first, "--run", alone).code == 0
+    pair(*first, "--run", two)
+    mine, theirs = losses(alone), losses(two)
+    assert len(mine) == 12
+    assert list(mine.values()) == pytest.approx(list(theirs.values()), abs=1e-5)
+    table = [json.loads((run / "results.json").read_text())["table"] for run in (alone, two)]
+    assert [row["model"] for row in table[1]] == ["lstm 1 x 16", "unigram", "feed-forward net"]
+    for one, other in zip(*table, strict=True):
+        assert one["test/perplexity"] == pytest.approx(other["test/perplexity"], rel=1e-4)

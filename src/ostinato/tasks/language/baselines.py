@@ -1,5 +1,7 @@
 """What a language model must beat, on the same tokens: unigram, Kneser-Ney, a net without memory."""
 
+import bz2
+import math
 import time
 from typing import Any
 
@@ -36,6 +38,8 @@ def rows(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: L
         table.append(
             _counted(f"Kneser-Ney {order}-gram", corpus, lambda ids, size: KneserNey.fit(ids, size, order), note)
         )
+    if chosen.bzip2:
+        table.append(_compressed(corpus))
     if chosen.feedforward_epochs:
         table.append(_memoryless(recipe, corpus, device, listen))
     return table
@@ -51,6 +55,22 @@ def _counted(name: str, corpus: Corpus, fit: Any, note: str) -> dict[str, Any]:
         text = corpus.splits[split]
         figures |= metrics(split, -np.asarray(model.log_probs(text.ids))[1:], text)
     return row(name, "baseline", model.parameters, figures, speed, note)
+
+
+def _compressed(corpus: Corpus) -> dict[str, Any]:
+    """bzip2 -9 of the test part alone, its bits spread over the tokens; the note has the figure of the whole text.
+
+    A compressor is quoted in bits per byte, a model in bits per character: bits per character = bits per byte * bytes /
+    characters, and only bits of the same unit are compared.
+    """
+    text = corpus.splits["test"]
+    bits = 8 * len(bz2.compress(corpus.raw.test.encode()))
+    nats = np.full(len(text.ids) - 1, bits * math.log(2) / (len(text.ids) - 1))
+    whole = "".join(corpus.raw)
+    size = len(whole.encode())
+    rate = 8 * len(bz2.compress(whole.encode())) / size
+    note = f"the test part alone; whole text: {rate:.3f} bits per byte = {rate * size / len(whole):.3f} per character"
+    return row("bzip2 -9", "baseline", 0, metrics("test", nats, text), None, note)
 
 
 def memoryless(recipe: LanguageRecipe) -> LanguageRecipe:

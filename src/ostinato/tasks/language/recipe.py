@@ -69,6 +69,7 @@ class Baselines(Section):
     unigram: bool = True
     ngram_order: int = Field(default=5, ge=0)  # 0: none
     feedforward_epochs: int = Field(default=1, ge=0)  # 0: none
+    bzip2: bool = False  # a compressor, which learns from nothing but what it compresses
 
 
 class Samples(Section):
