@@ -11,9 +11,7 @@ import torch
 from ...data.tokens import Tokenizer
 from ...models import LanguageModel
 from ...recurrent import Cell
-from ...registry import near
 from ...report import write_report
-from ...stream import Sampling, generate
 from ...train import checkpoint
 from ...train.loop import Listener, Trainer, evaluate
 from ...train.recipe import RecipeError, read, validate
@@ -21,6 +19,7 @@ from ..run import Run
 from . import baselines
 from .recipe import MEMORYLESS, LanguageRecipe
 from .task import Corpus, LanguageTask, build
+from .writing import beginning, known, samples, written
 
 
 def device_of(name: str) -> torch.device:
@@ -59,7 +58,7 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
     else:
         corpus = Corpus.read(recipe)
         for prompt in recipe.samples.prompts:
-            _begin(corpus.tokenizer, prompt)
+            beginning(corpus.tokenizer, prompt)
         # Complains about a short text, or what no model can be made of, before any folder is made.
         started = _start(recipe, corpus, LanguageTask(recipe, corpus, device), device)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -164,34 +163,6 @@ def kernel_path(model: LanguageModel, recipe: LanguageRecipe, device: torch.devi
     return "\n".join(lines)
 
 
-def samples(recipe: LanguageRecipe, model: LanguageModel, corpus: Corpus) -> Iterator[dict[str, str]]:
-    """Texts that the model writes."""
-    s, tokenizer = recipe.samples, corpus.tokenizer
-    if not s.tokens:
-        return
-    start = tokenizer.decode(corpus.splits["valid"].ids[:8])
-    for number, prompt in enumerate(s.prompts or [start]):
-        # Another seed for each: with one and the same, different prompts soon lead to the same words.
-        seed = recipe.seed + number
-        sampling = Sampling(s.temperature, s.top_k, s.top_p, seed, unwanted(tokenizer))
-        text = tokenizer.decode(list(generate(model, _begin(tokenizer, prompt), s.tokens, sampling)))
-        settings = f"temperature {s.temperature}, top-k {s.top_k or 'off'}, top-p {s.top_p}, seed {seed}"
-        yield {"prompt": prompt, "text": text, "settings": settings}
-
-
-def _begin(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The ids that a text begins with: the prompt's, or the end of the line before."""
-    ids = tokenizer.encode(prompt).tolist() or ([] if tokenizer.eos is None else [tokenizer.eos])
-    if not ids:
-        raise ValueError("the prompt is empty: give at least one character to begin with")
-    return ids
-
-
-def unwanted(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids that no text should hold: <unk>."""
-    return () if tokenizer.unknown is None else (tokenizer.unknown,)
-
-
 def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, LanguageRecipe, Tokenizer, Run]:
     """A trained model from its run folder, in eval mode.
 
@@ -223,23 +194,5 @@ def continue_text(
         ValueError: the prompt has words that the model does not know, unless `unknown` lets them be <unk>.
     """
     model, _, tokenizer, _ = load(path)
-    strange = tokenizer.unknown_words(prompt)
-    if strange and not unknown:
-        word = strange[0]
-        hint = near(word, tokenizer.itos) if tokenizer.size <= 50_000 and len(word) > 1 else ""
-        raise ValueError(
-            f"the prompt has {len(strange)} token(s) that the model never saw ({', '.join(map(repr, strange[:5]))})"
-            f"{hint if 'did you mean' in hint else ''}; change them, or let them be <unk> by --allow-unknown"
-        )
-    if never := tokenizer.unknown_words(stop):
-        raise ValueError(f"the text to stop at has {never[0]!r}, which the model never saw and so never writes")
-    ids = _begin(tokenizer, prompt)
-    ends = tokenizer.encode(stop).tolist()
-    settings = Sampling(**sampling, forbidden=unwanted(tokenizer))
-    shown = tokenizer.decode(ids)
-    for token in generate(model, ids[:], count, settings, ends):
-        ids.append(token)
-        text = tokenizer.decode(ids)
-        if not text.endswith("\ufffd"):  # a character whose bytes are not all there yet
-            yield text[len(shown) :]
-            shown = text
+    known(tokenizer, "" if unknown else prompt, stop)
+    return written(model, tokenizer, prompt, count, sampling, stop)
