@@ -1,7 +1,6 @@
 """One tiny text, one tiny run on it, and the command line as a function; most tests share them."""
 
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -9,9 +8,13 @@ from unittest import mock
 
 import pytest
 import torch
-from tiny import SMALL, Command, Said, options, sentences
 
 from ostinato.cli import main
+from tiny import SMALL, Command, Said, options, sentences
+
+# Sums in another order differ in their last bit, and much here is compared bit for bit. Besides, two threads that
+# wait for each other on a busy machine make small networks twenty times slower.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -45,12 +48,3 @@ def trained(cli: Command, text: Path, tmp_path_factory: pytest.TempPathFactory) 
     said = cli("train", "language", "--text", text, "--run", folder, *options(*SMALL))
     assert said.code == 0, said.err
     return folder
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums in another order differ in their last bit, so what is compared bit for bit runs on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -155,7 +155,9 @@ def test_an_optimiser_goes_on_bit_for_bit(tmp_path: Path, name: str, dtype: torc
     go(model, chosen, range(4))
     slots, data = checkpoint.pack_optimiser(chosen)
     path = tmp_path / "a.safetensors"
-    checkpoint.save(path, {**checkpoint.prefixed("w", checkpoint.weights(model)), **checkpoint.prefixed("o", slots)}, data)
+    checkpoint.save(
+        path, {**checkpoint.prefixed("w", checkpoint.weights(model)), **checkpoint.prefixed("o", slots)}, data
+    )
     go(model, chosen, range(4, 9))
 
     other, again = start()

@@ -3,27 +3,30 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import NO_BASELINES, Command, options, sentences
 
 from ostinato.report.folder import read_events
 from ostinato.train import checkpoint
+from tiny import NO_BASELINES, Command, options, sentences
 
-STEPS = 230
+Start = Callable[..., subprocess.Popen[str]]
+PATIENCE = 300  # seconds: another job may hold the processor
+STEPS = 300
 LONG = options(
-    "model.hidden=16", "data.batch=4", "data.steps=8", "data.min_count=1", "train.epochs=100", f"train.max_steps={STEPS}",
-    "train.log_steps=1", "train.checkpoint_steps=7", "train.evaluate_steps=50", "train.ema=0.9", "samples.tokens=0",
-    *NO_BASELINES,
+    "model.hidden=16", "data.batch=4", "data.steps=8", "data.min_count=1", "train.epochs=100",
+    f"train.max_steps={STEPS}", "train.log_steps=1", "train.checkpoint_steps=7", "train.evaluate_steps=50",
+    "train.ema=0.9", "samples.tokens=0", *NO_BASELINES,
 )  # fmt: skip
 # No dropout: each process draws its own. Plain sums, so that halves of a batch add up to the whole.
 PAIRED = options(
@@ -33,34 +36,44 @@ PAIRED = options(
 )  # fmt: skip
 
 
-def start(*words: object, **variables: str) -> subprocess.Popen[str]:
-    """`ostinato WORDS` as a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "ostinato", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`ostinato WORDS` as a process of its own, which does not outlive the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(*words: object, **variables: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-W", "error", "-m", "ostinato", *map(str, words)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+        pipe = subprocess.PIPE
+        processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
-def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
-    """Returns once events.jsonl tells of that step while the process still runs."""
-    until = time.monotonic() + 60
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int, start: int = 0) -> None:
+    """Returns once events.jsonl, from byte `start` on, tells of that step while the process still runs."""
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        steps = [e["step"] for e in read_events(run / "events.jsonl").rows if e["event"] == "step"]
-        if steps and max(steps) >= step:
+        events = run / "events.jsonl"
+        # The last lines alone: to read all of them each time would take the processor from the run.
+        tail = events.read_bytes()[start:][-1000:] if events.exists() else b""
+        if any(int(number) >= step for number in re.findall(rb'"event": "step", "step": (\d+),', tail)):
             return
         assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
+        time.sleep(0.005)
     raise TimeoutError(f"step {step} was not reached")
 
 
 @pytest.fixture(scope="module")
-def whole(cli: Command, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def whole(cli: Command, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that is left alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert cli("train", "language", "--text", text, "--run", folder, *LONG).code == 0
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 def assert_same_end(one: Path, other: Path) -> None:
@@ -75,13 +88,14 @@ def assert_same_end(one: Path, other: Path) -> None:
     }
 
 
-def test_killed_three_times_it_ends_as_if_left_alone(text: Path, whole: Path, tmp_path: Path) -> None:
+def test_killed_three_times_it_ends_as_if_left_alone(start: Start, text: Path, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     draw = random.Random(20)
-    for number, step in enumerate(sorted(draw.sample(range(10, STEPS - 60), 3))):
+    for number, step in enumerate(sorted(draw.sample(range(10, 170), 3))):
         words = ("--resume", run) if number else ("language", "--text", text, "--run", run, *LONG)
+        told = (run / "events.jsonl").stat().st_size if number else 0
         process = start("train", *words)
-        wait_for_step(process, run, step)
+        wait_for_step(process, run, step, told)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -94,7 +108,9 @@ def test_killed_three_times_it_ends_as_if_left_alone(text: Path, whole: Path, tm
     assert_same_end(whole, run)
 
 
-def test_ctrl_c_saves_evaluates_and_says_how_to_go_on(cli: Command, text: Path, whole: Path, tmp_path: Path) -> None:
+def test_ctrl_c_saves_evaluates_and_says_how_to_go_on(
+    start: Start, cli: Command, text: Path, whole: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     process = start("train", "language", "--text", text, "--run", run, "--json", *LONG)
     wait_for_step(process, run, 60)
@@ -112,14 +128,14 @@ def test_ctrl_c_saves_evaluates_and_says_how_to_go_on(cli: Command, text: Path, 
     assert_same_end(whole, run)
 
 
-def pair(*words: object) -> None:
+def pair(start: Start, *words: object) -> None:
     """`ostinato WORDS` by two processes, as torchrun starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     both = [start(*words, **place, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
-    said = [process.communicate(timeout=100) for process in both]
+    said = [process.communicate(timeout=PATIENCE) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert said[1] == ("", "")  # the first one speaks
 
@@ -128,13 +144,15 @@ def losses(run: Path) -> dict[int, Any]:
     return {e["step"]: e["loss"] for e in read_events(run / "events.jsonl").rows if e["event"] == "step"}
 
 
-def test_two_processes_follow_the_loss_of_one_and_resume(cli: Command, text: Path, tmp_path: Path) -> None:
+def test_two_processes_follow_the_loss_of_one_and_resume(
+    start: Start, cli: Command, text: Path, tmp_path: Path
+) -> None:
     alone, two = tmp_path / "alone", tmp_path / "two"
     first = ("train", "language", "--text", text, *PAIRED, *options(*NO_BASELINES))
     assert cli(*first, "--run", alone, "-o", "train.max_steps=24").code == 0
-    pair(*first, "--run", two, "-o", "train.max_steps=11")
+    pair(start, *first, "--run", two, "-o", "train.max_steps=11")
     assert len(losses(two)) == 11
-    pair("train", "--resume", two, "-o", "train.max_steps=24")  # each with the state of its own streams
+    pair(start, "train", "--resume", two, "-o", "train.max_steps=24")  # each with the state of its own streams
     mine, theirs = losses(alone), losses(two)
     assert [mine[step] for step in range(1, 25)] == pytest.approx([theirs[step] for step in range(1, 25)], abs=1e-5)
     last, best = (checkpoint.load(run / "checkpoint" / "last.safetensors")[0] for run in (alone, two))
@@ -142,13 +160,13 @@ def test_two_processes_follow_the_loss_of_one_and_resume(cli: Command, text: Pat
         torch.testing.assert_close(last[name], best[name], rtol=1e-4, atol=1e-5)
 
 
-def test_two_processes_share_documents_that_do_not_come_out_even(cli: Command, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text(sentences(50))
+def test_two_processes_share_documents_that_do_not_come_out_even(start: Start, cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(sentences(49))
     alone, two = tmp_path / "alone", tmp_path / "two"
     # 45 lines to learn from: in the batch of the one that is left over, the second process has padding only.
     first = ("train", "language", "--text", tmp_path / "text.txt", *PAIRED, "-o", "data.rows=documents")
     assert cli(*first, "--run", alone).code == 0
-    pair(*first, "--run", two)
+    pair(start, *first, "--run", two)
     mine, theirs = losses(alone), losses(two)
     assert len(mine) == 12
     assert list(mine.values()) == pytest.approx(list(theirs.values()), abs=1e-5)

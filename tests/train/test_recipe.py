@@ -121,7 +121,7 @@ def test_find_knows_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", ["demmo", "demmo.toml", "nowhere/demo.toml", f"nowhere{os.sep}demo", ""])
 def test_find_says_which_names_are_near(name: str) -> None:
-    with pytest.raises(RecipeError, match="no recipe is called .* and no such .toml file exists; .*demo"):
+    with pytest.raises(RecipeError, match=r"no recipe is called .* and no such \.toml file exists; .*demo"):
         find(name)
 
 

@@ -84,7 +84,8 @@ class Recipe(Section):
     about: About = About()
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"  # bfloat16: mixed precision, weights stay float32
+    # "bfloat16" is mixed precision, the weights stay float32; "auto" is that where the hardware multiplies bfloat16.
+    dtype: Literal["auto", "float32", "float64", "bfloat16"] = "float32"
     train: Training = Training()
 
 

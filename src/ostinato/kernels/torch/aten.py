@@ -69,7 +69,8 @@ def _run(op: Any, drive: Affine, state: Any, weights: list[Tensor], lengths: Ten
 
 def _finish(out: Tensor, final: list[Tensor], start: Sequence[Tensor], lengths: Tensor | None) -> Any:
     """Rows of length 0 keep their state and give zeros; the final leaves lose torch's layer axis."""
-    leaves = tuple(f[0] for f in final)
+    # Under autocast torch gives the state in bfloat16; what is carried on keeps the dtype it came with.
+    leaves = tuple(f[0].to(s.dtype) for s, f in zip(start, final, strict=True))
     if lengths is not None:
         none = lengths == 0
         leaves = tuple(torch.where(none[:, None], s, f) for s, f in zip(start, leaves, strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...data.tokens import Tokenizer
+from ...kernels.torch.softmax import native_bfloat16
 from ...models import LanguageModel
 from ...recurrent import Cell
 from ...report import write_report
@@ -49,7 +50,7 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
     """
     device = device_of(recipe.device)
     first = int(os.environ.get("RANK", "0")) == 0
-    recipe = _absolute(recipe)
+    recipe = _resolved(recipe, device)
     started: dict[str, Any] = {}
     if resume:
         assert folder is not None
@@ -119,14 +120,19 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
     return results
 
 
-def _absolute(recipe: LanguageRecipe) -> LanguageRecipe:
-    """The recipe with whole paths, so that its run can be used from any folder."""
+def _resolved(recipe: LanguageRecipe, device: torch.device) -> LanguageRecipe:
+    """The recipe with whole paths, so that its run can be used from any folder, and what dtype "auto" means here."""
     data, model = recipe.data, recipe.model
     if data.path is not None:
         data = data.model_copy(update={"path": str(Path(data.path).resolve())})
     if model.vectors is not None:
         model = model.model_copy(update={"vectors": str(Path(model.vectors).resolve())})
-    return recipe.model_copy(update={"data": data, "model": model})
+    dtype = recipe.dtype
+    if dtype == "auto":
+        cuda = device.type == "cuda"
+        half = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else native_bfloat16()
+        dtype = "bfloat16" if half else "float32"
+    return recipe.model_copy(update={"data": data, "model": model, "dtype": dtype})
 
 
 def title(recipe: LanguageRecipe) -> str:

@@ -1,0 +1,66 @@
+"""The commands that tell something: what there is, what runs, what this machine has; and how it is printed."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ostinato import console
+from ostinato.cells import cells
+from tiny import Command
+
+
+def test_recipes_are_listed(cli: Command) -> None:
+    rows = json.loads(cli("recipes", "--json").out)
+    assert {"language", "demo", "ptb-small"} <= {row["recipe"] for row in rows}
+    assert all(row["task"] == "language" and row["needs"] for row in rows)
+    assert "ptb-small" in cli("recipes").out
+
+
+def test_cells_are_listed_with_their_size(cli: Command) -> None:
+    rows = json.loads(cli("cells", "--json").out)
+    assert {row["cell"] for row in rows} == set(cells)
+    sizes = {row["cell"]: row["parameters (4 -> 3)"] for row in rows}
+    assert sizes["lstm"] == 4 * (4 * 3 + 3 * 3 + 3)
+    assert all(row["about"] for row in rows)
+    assert "lstm" in cli("cells").out
+
+
+def test_explain_says_which_kernel_runs_and_why_not(cli: Command) -> None:
+    said = cli("explain", "lstm", "--batch", 2, "--steps", 3, "--inputs", 4, "--hidden", 5)
+    assert said.code == 0, said.err
+    assert said.out.startswith("lstm, batch 2, 3 steps, 4 -> 5, float32 on cpu\n")
+    assert "aten" in said.out
+    found = json.loads(cli("explain", "lstm", "--resets", "--ragged", "--json").out)
+    assert found["shape"] == [32, 100, 128, 128]
+    assert any("it cannot reset the state in mid-sequence" in line for line in found["lines"])
+    assert cli("explain", "elman", "-o", "activation=relu", "--dtype", "float64").code == 0
+
+
+def test_doctor_knows_this_machine(cli: Command) -> None:
+    facts = json.loads(cli("doctor", "--json").out)
+    assert facts["torch"] == torch.__version__
+    assert facts["threads"] == torch.get_num_threads()
+    assert facts["extra zh"] in ("installed", 'pip install "ostinato[zh]"')
+    assert torch.__version__ in cli("doctor").out
+
+
+def test_json_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"text": ":smile: [bold]x[/bold] 红楼\n\t\x07", "wide": "x" * 300, "list": [1, 2.5, None]}
+    console.print_json({**data, "none": math.nan, "far": (math.inf,)})
+    assert json.loads(capsys.readouterr().out) == {**data, "none": None, "far": [None]}
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    program = "import sys, ostinato.cli; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pydantic')))"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_help_names_every_command(cli: Command) -> None:
+    said = cli("--help")
+    assert said.code == 0
+    assert [c for c in ("train", "evaluate", "generate", "demo", "recipes", "cells", "explain", "doctor")
+            if c not in said.out] == []  # fmt: skip
