@@ -77,3 +77,14 @@ def test_a_tied_weight_gets_both_gradients() -> None:
     theirs = F.cross_entropy(F.linear(F.embedding(read, weight), weight, bias), targets)
     grads = [torch.autograd.grad(loss, weight)[0] for loss in (ours, theirs)]
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-11, atol=1e-14)
+
+
+def test_mixed_precision_goes_block_by_block_too() -> None:
+    leaves, targets = inputs(300, 2500, torch.float32)
+    exact = F.cross_entropy(F.linear(*leaves), targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = linear_cross_entropy(leaves[0].bfloat16(), leaves[1], leaves[2], targets)
+    assert "LinearCrossEntropy" in str(loss.grad_fn)
+    assert float((loss - exact).detach().abs() / exact.detach()) < 2e-3
+    got, want = (torch.autograd.grad(x, leaves[1])[0] for x in (loss, exact))
+    assert float((got - want).norm() / want.norm()) < 2e-2

@@ -12,7 +12,7 @@ import torch
 
 from ostinato.layers import Dropout, LockedDropout
 from ostinato.models import score
-from ostinato.tasks.language import Corpus, LanguageRecipe, LanguageTask, build, load, metrics
+from ostinato.tasks.language import Corpus, LanguageRecipe, LanguageTask, build, job, load, metrics
 from ostinato.tasks.language.task import Text
 from ostinato.train.recipe import RecipeError, override, validate
 from tiny import sentences
@@ -221,3 +221,17 @@ def test_a_text_too_short_is_told_before_anything_is_made(tmp_path: Path) -> Non
         task(path, "data.fractions=[0.6, 0.2, 0.2]", "data.batch=40").batch_count()
     with pytest.raises(RecipeError, match=r"recipe language needs a text \(any UTF-8 file\): add -o data\.path="):
         Corpus.read(recipe())
+
+
+@pytest.mark.parametrize(("hardware", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_mixed_precision_where_the_hardware_has_it(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hardware: bool, dtype: str
+) -> None:
+    monkeypatch.setattr(job, "native_bfloat16", lambda: hardware)
+    small = ["dtype=auto", f"data.path={str(text)!r}", "data.batch=4", "data.steps=8", "model.hidden=8"]
+    quick = ["train.max_steps=2", "samples.tokens=0", "baselines.feedforward_epochs=0", "baselines.ngram_order=0"]
+    recipe = validate(LanguageRecipe, override({}, small + quick))
+    events: list[dict[str, Any]] = []
+    results = job.train(recipe, tmp_path / "run", events.append)
+    assert next(e for e in events if e["event"] == "start")["dtype"] == dtype
+    assert f'dtype = "{dtype}"' in results["recipe"]
