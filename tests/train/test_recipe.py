@@ -56,7 +56,7 @@ def test_an_unknown_name_fails_with_the_near_names(key: str, sentence: str) -> N
         ("model.hidden=wide", "model.hidden = 'wide': input should be a valid integer"),
         ("model.dropout.input=1.0", "model.dropout.input = 1.0: input should be less than 1"),
         ("train.ema=1.0", "train.ema = 1.0: input should be less than 1"),
-        ("dtype=float16", "dtype = 'float16': input should be 'float32', 'float64' or 'bfloat16'"),
+        ("dtype=float16", "dtype = 'float16': input should be 'auto', 'float32', 'float64' or 'bfloat16'"),
         ("data.batch=1.5", "data.batch = 1.5: input should be a valid integer"),
     ],
 )
