@@ -97,3 +97,14 @@ def test_mixed_precision_carries_the_state_in_its_own_dtype(cell_class) -> None:
         got = gradients()
     for g, w in zip(got, want, strict=True):
         assert float((g - w).norm() / w.norm()) < 2e-2
+
+
+@pytest.mark.parametrize("cell_class", [LSTM, GRU, Elman])
+def test_a_wrong_shape_is_an_error_and_never_memory(cell_class):
+    cell = cell_class(4, 6)
+    for x in (torch.randn(3, 5, 5), torch.randn(3, 5, 3), torch.randn(3, 5, 2, 4)):
+        with pytest.raises(ValueError, match=r"x must be \[B, T, 4\]"):
+            cell(x)
+    for state in (cell.initial_state(1), cell.initial_state(4), cell_class(4, 7).initial_state(3)):
+        with pytest.raises(ValueError, match="each leaf of the state must be"):
+            cell(X, state)

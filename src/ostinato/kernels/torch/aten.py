@@ -39,6 +39,17 @@ def refuses(
     return None
 
 
+def _check(x: Tensor, d_in: int, state: Any, d_hidden: int) -> None:
+    # torch.nn's modules check this in Python; the functions below them read past the end of memory instead.
+    if x.ndim != 3 or x.shape[2] != d_in:
+        raise ValueError(f"x must be [B, T, {d_in}] for this cell, and has shape {tuple(x.shape)}")
+    for leaf in (state,) if isinstance(state, Tensor) else state:
+        if tuple(leaf.shape) != (1, len(x), d_hidden):
+            raise ValueError(
+                f"each leaf of the state must be [{len(x)}, {d_hidden}], and one is {tuple(leaf.shape[1:])}"
+            )
+
+
 def _ragged(lengths: Tensor | None, x: Tensor) -> bool:
     return lengths is not None and bool((lengths < x.shape[1]).any())
 
@@ -46,6 +57,7 @@ def _ragged(lengths: Tensor | None, x: Tensor) -> bool:
 def _run(op: Any, drive: Affine, state: Any, weights: list[Tensor], lengths: Tensor | None) -> Any:
     """Calls torch.lstm / gru / rnn_tanh / rnn_relu on one layer; returns its raw results."""
     x, w_in, b_in = drive
+    _check(x, w_in.shape[1], state, weights[0].shape[1])
     bias = torch.zeros_like(w_in[:, 0]) if b_in is None else b_in
     w_rec, b_rec = weights
     params = [w_in, w_rec, bias, b_rec]
