@@ -13,7 +13,7 @@ import torch
 from ostinato.layers import Dropout, LockedDropout
 from ostinato.models import score
 from ostinato.tasks.language import Corpus, LanguageRecipe, LanguageTask, build, job, load, metrics
-from ostinato.tasks.language.task import Text
+from ostinato.tasks.language.corpus import Text
 from ostinato.train.recipe import RecipeError, override, validate
 from tiny import sentences
 
@@ -45,6 +45,19 @@ def numpy_nats(weights: dict[str, np.ndarray], ids: list[int]) -> list[float]:
     return nats
 
 
+def nats_of_spaces(words: list[str]) -> float:
+    """A space before each word but the first of a line is expected and comes; one before "." is not, and comes too.
+
+    Sequences of m and n of two kinds, each coded by its share so far, cost ln (m + n)! / ((m - 1)! (n - 1)!), wherever
+    they stand; the first of each kind is written out: a space in two bytes, nothing in one.
+    """
+    plain = sum(word not in (".", "<eos>") and before != "<eos>" for before, word in pairwise(words))
+    points, rest = words[1:].count("."), len(words) - 1 - plain - words[1:].count(".")
+    byte = math.log(256)
+    surprise = math.lgamma(points + rest + 1) - math.lgamma(points) - math.lgamma(rest)
+    return math.log(plain) + 2 * byte + surprise + 3 * byte
+
+
 def test_the_perplexity_of_a_trained_run_is_numpys(trained: Path) -> None:
     model, made, tokenizer, _ = load(trained)
     weights = {name: w.double().numpy() for name, w in model.state_dict().items()}
@@ -57,10 +70,10 @@ def test_the_perplexity_of_a_trained_run_is_numpys(trained: Path) -> None:
     found = json.loads((trained / "results.json").read_text())["metrics"]
     assert found["test/tokens"] == len(words) - 1
     assert found["test/perplexity"] == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-5)
-    # Characters of what is scored: all but the first word's.
-    scored = len(test) - len(words[0])
-    assert found["test/nats_per_char"] == pytest.approx(sum(nats) / scored, rel=1e-5)
-    assert found["test/bits_per_char"] == pytest.approx(sum(nats) / math.log(2) / scored, rel=1e-5)
+    # Characters of what is scored: all but the first word's; the white space, which word tokens lose, is paid for.
+    scored, whole = len(test) - len(words[0]), sum(nats) + nats_of_spaces(words)
+    assert found["test/nats_per_char"] == pytest.approx(whole / scored, rel=1e-5)
+    assert found["test/bits_per_char"] == pytest.approx(whole / math.log(2) / scored, rel=1e-5)
     assert found["test/bits_per_byte"] == found["test/bits_per_char"]  # it is ASCII
 
 
@@ -72,8 +85,12 @@ def test_figures_by_hand() -> None:
         "test/nats_per_char": 0.5,
         "test/bits_per_char": pytest.approx(0.5 / math.log(2)),
         "test/bits_per_byte": pytest.approx(0.25 / math.log(2)),
+        "test/unknown_share": 0.0,
         "test/tokens": 3.0,
     }
+    lossy = metrics("test", np.array([1.0, 2.0, 3.0]), Text(np.arange(4), 12, 24, unknown=1, lost=6.0))
+    assert lossy["test/perplexity"] == figures["test/perplexity"]
+    assert (lossy["test/nats_per_char"], lossy["test/unknown_share"]) == (1.0, 1 / 3)
 
 
 def test_a_hopeless_model_has_a_finite_perplexity() -> None:
@@ -134,7 +151,7 @@ def test_streams_carry_the_state_and_a_new_epoch_does_not(tmp_path: Path) -> Non
     for batch in made.batches(0, 0, 0, 1):
         loss, state = made.loss(model, batch, state)
         nats.append(loss.item() * made.size(batch))
-    ids = made.ids["train"]
+    ids = made.ids
     length = (len(ids) - 1) // 4
     pieces = [ids[row * length : (row + 1) * length + 1] for row in range(4)]
     assert sum(nats) == pytest.approx(sum(float(score(model, piece).sum()) for piece in pieces), rel=1e-12)
@@ -147,7 +164,7 @@ def test_a_quick_evaluation_reads_side_by_side(tmp_path: Path) -> None:
     made = task(tmp_path / "text.txt", "data.valid_streams=3")
     model = made.model().double().eval()
     exact, quick = (made.evaluate(model, "valid", quick)["valid/nats_per_token"] for quick in (False, True))
-    ids = made.ids["valid"]
+    ids = torch.from_numpy(made.corpus.splits["valid"].ids)
     assert exact == pytest.approx(float(score(model, ids).mean()), rel=1e-12)
     assert quick == pytest.approx(float(score(model, ids, streams=3).mean()), rel=1e-12)
     assert quick != pytest.approx(exact, rel=1e-6)

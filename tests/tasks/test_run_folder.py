@@ -44,11 +44,30 @@ def test_a_run_that_did_not_live_to_a_checkpoint_may_begin_again(tmp_path: Path)
     assert len((run.path / "events.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["recipe.toml", "tokenizer.json", "notes.md", "report.html"])
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RunError, match=rf"holds {name}, which is of no run; name a new folder, or an empty one"):
+        Run.create(tmp_path, RECIPE)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_a_tokenizer_that_has_changed_is_refused(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    run.tokenizer.write_text("{}")
+    run.configure(parameters=3)
+    run.tokenizer.write_text("[]")
+    with pytest.raises(RunError, match=r"tokenizer\.json is not as the training wrote it .*restore it from a copy"):
+        Run.open(run.path, needs=("recipe.toml",))
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK\x03\x04")
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(RunError, match=r"notes\.txt is a file; name a folder"):
         Run.create(tmp_path / "notes.txt", RECIPE)
+    with pytest.raises(RunError, match=r"notes\.txt is a file; name a folder"):
+        Run.create(tmp_path / "notes.txt" / "deeper" / "run", RECIPE)
     with pytest.raises(RunError, match=r"model\.pt is a pickle \(\.pt\), which is refused because opening it can run"):
         Run.open(tmp_path / "model.pt")
     with pytest.raises(RunError, match=r"notes\.txt is a file; a run folder was expected"):
@@ -60,9 +79,12 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE)
     run.configure(parameters=3)
-    with pytest.raises(RunError, match=r"run .* is incomplete: tokenizer.json, model.safetensors is missing; train"):
+    with pytest.raises(RunError, match=r"incomplete: tokenizer.json and model.safetensors are missing; restore"):
         Run.open(run.path)
     (run.checkpoint / "last.safetensors").write_bytes(b"x")
+    with pytest.raises(RunError, match=r"tokenizer.json and model.safetensors are missing; restore it from a copy"):
+        Run.open(run.path)  # going on would need the tokenizer
+    run.tokenizer.write_text("{}")
     with pytest.raises(RunError, match=r"training did not end: go on with `ostinato train --resume .*run`"):
         Run.open(run.path)
 

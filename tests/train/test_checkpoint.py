@@ -56,6 +56,17 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, share: float) -> None:
         checkpoint.load(path)
 
 
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, {"w": torch.zeros(40), "empty": torch.zeros(0, 3), "n": torch.tensor(2)}, {})
+    assert checkpoint.load(path)[0]["n"] == 2
+    raw = bytearray(path.read_bytes())
+    raw[-70] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(CheckpointError, match=r"is damaged \(its SHA-256 differs\); restore it from a copy"):
+        checkpoint.load(path)
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone\.safetensors does not exist; train first"):
         checkpoint.load(tmp_path / "gone.safetensors")

@@ -7,7 +7,7 @@ import pytest
 
 from ostinato.registry import cells
 from ostinato.tasks.language import LanguageRecipe
-from ostinato.train.recipe import RecipeError, find, override, read, shipped, validate
+from ostinato.train.recipe import RecipeError, find, override, read, refuse_changes, shipped, validate
 
 
 def recipe(*overrides: str) -> LanguageRecipe:
@@ -57,6 +57,8 @@ def test_an_unknown_name_fails_with_the_near_names(key: str, sentence: str) -> N
         ("model.dropout.input=1.0", "model.dropout.input = 1.0: input should be less than 1"),
         ("train.ema=1.0", "train.ema = 1.0: input should be less than 1"),
         ("dtype=float16", "dtype = 'float16': input should be 'auto', 'float32', 'float64' or 'bfloat16'"),
+        ("train.optimiser.betas=[0.9, 1.5]", "train.optimiser.betas = [0.9, 1.5]: both should be at least 0 and less"),
+        ("name=../evil", "name = '../evil': should be a plain name, without / or"),
         ("data.batch=1.5", "data.batch = 1.5: input should be a valid integer"),
     ],
 )
@@ -64,6 +66,16 @@ def test_a_value_out_of_range_is_told_with_its_key(key: str, sentence: str) -> N
     with pytest.raises(RecipeError) as caught:
         recipe(key)
     assert sentence in str(caught.value)
+
+
+def test_only_what_may_change_can() -> None:
+    old = LanguageRecipe.model_validate({"data": {"path": "a"}})
+    new = LanguageRecipe.model_validate({"seed": 4, "data": {"path": "b", "steps": 9}, "train": {"ema": 0.9}})
+    refuse_changes(old, old, free=())
+    refuse_changes(old, new, free=("seed", "data", "train"))
+    with pytest.raises(RecipeError) as error:
+        refuse_changes(old, new, ("data.path", "train"), ("train.ema",), " now")
+    assert str(error.value) == "data.steps (35 -> 9), seed (0 -> 4), train.ema (None -> 0.9) cannot change now"
 
 
 def test_every_mistake_is_told_at_once() -> None:

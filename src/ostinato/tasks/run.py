@@ -6,6 +6,7 @@ checkpoint/   to resume       events.jsonl       what happened, a JSON object a 
 results.json  the figures     report.html, figures/
 """
 
+import hashlib
 import json
 import time
 from importlib import metadata
@@ -18,7 +19,9 @@ from ..storage import atomic_write
 from ..train.recipe import Recipe
 
 FORMAT = 1
-_NEEDED = ("recipe.toml", "config.json", "tokenizer.json", "model.safetensors")
+NEEDED = ("recipe.toml", "config.json", "tokenizer.json", "model.safetensors")
+RESUMED = ("recipe.toml", "tokenizer.json", "checkpoint/last.safetensors")  # what it takes to go on
+_BEGUN = {"recipe.toml", "tokenizer.json", "events.jsonl", "checkpoint"}  # there before the first checkpoint
 
 
 class RunError(ValueError):
@@ -43,7 +46,7 @@ class Run:
         """A new folder: `path`, or runs/NAME, runs/NAME-2, ... where none is given.
 
         Raises:
-            RunError: `path` already holds a run.
+            RunError: `path` already holds a run, or files that are of no run.
         """
         if path is None:
             base = Path("runs") / (recipe.name or recipe.task)
@@ -51,22 +54,24 @@ class Run:
             number = 2
             while path.exists():
                 path, number = base.with_name(f"{base.name}-{number}"), number + 1
-        elif path.is_file():
-            raise RunError(f"{path} is a file; name a folder for the run")
+        elif file := next((p for p in (path, *path.parents) if p.is_file()), None):
+            raise RunError(f"{file} is a file; name a folder for the run")
         elif (path / "config.json").exists() or any((path / "checkpoint").glob("*.safetensors")):
             raise RunError(f"{path} already holds a run; go on with it by --resume {path}, or name another folder")
+        elif path.is_dir() and (strange := _strange(path)):
+            raise RunError(f"{path} holds {strange}, which is of no run; name a new folder, or an empty one")
         run = cls(path)
+        run.checkpoint.mkdir(parents=True, exist_ok=True)  # first: it says whose the other files are
         (path / "events.jsonl").unlink(missing_ok=True)  # of a run that did not live to its first checkpoint
         run.describe(recipe)
-        run.checkpoint.mkdir(parents=True, exist_ok=True)
         return run
 
     @classmethod
-    def open(cls, path: Path, needs: tuple[str, ...] = _NEEDED) -> "Run":
+    def open(cls, path: Path, needs: tuple[str, ...] = NEEDED) -> "Run":
         """An existing run.
 
         Raises:
-            RunError: no such folder, a file offered instead, a part missing, or a newer format.
+            RunError: no such folder, a file offered instead, a part missing or changed, or a newer format.
         """
         if path.is_file():
             what = "a pickle (.pt), which is refused because opening it can run code" if path.suffix in (
@@ -76,10 +81,11 @@ class Run:
             raise RunError(f"no run folder is called {path}; `ostinato train RECIPE` makes one under runs/")
         missing = [name for name in needs if not (path / name).is_file()]
         if missing:
-            hint = f"; its training did not end: go on with `ostinato train --resume {path}`"
+            going_on = all((path / name).is_file() for name in RESUMED)
+            hint = f"its training did not end: go on with `ostinato train --resume {path}`"
             raise RunError(
-                f"run {path} is incomplete: {', '.join(missing)} is missing"
-                + (hint if (path / "checkpoint" / "last.safetensors").is_file() else "; train again")
+                f"run {path} is incomplete: {' and '.join(missing)} {'are' if missing[1:] else 'is'} missing; "
+                + (hint if going_on else "restore it from a copy, or train again")
             )
         run = cls(path)
         if (path / "config.json").is_file():
@@ -87,6 +93,11 @@ class Run:
             if not isinstance(found, int) or found > FORMAT:
                 raise RunError(
                     f"run {path} has format {found} and this Ostinato reads up to {FORMAT}: upgrade Ostinato"
+                )
+            if run.tokenizer.is_file() and run.config().get("tokenizer") not in (None, digest(run.tokenizer)):
+                raise RunError(
+                    f"{run.tokenizer} is not as the training wrote it (its SHA-256 differs from config.json's): "
+                    "restore it from a copy, or train again"
                 )
         return run
 
@@ -108,6 +119,8 @@ class Run:
     def configure(self, **values: Any) -> None:
         """Writes config.json."""
         data = {"format": FORMAT, "ostinato": metadata.version("ostinato"), **values}
+        if self.tokenizer.is_file():
+            data["tokenizer"] = digest(self.tokenizer)
         atomic_write(self.path / "config.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
     def event(self, event: dict[str, Any]) -> None:
@@ -119,3 +132,17 @@ class Run:
     def finish(self, results: dict[str, Any]) -> None:
         """Writes results.json."""
         atomic_write(self.path / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _strange(folder: Path) -> str:
+    """The first file in a folder that no run which has just begun would have; "" if it may be such a run's."""
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.endswith(".tmp"))
+    strange = [name for name in names if name not in _BEGUN]
+    if not strange and names and "checkpoint" not in names:
+        strange = names
+    return strange[0] if strange else ""

@@ -1,5 +1,6 @@
 """Checkpoints: one safetensors file each, JSON in its header, written atomically. Nothing is ever unpickled."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> 
         # safetensors refuses two names of one memory; a state may well hold the same tensor twice.
         flat[name] = t.clone() if t.untyped_storage().data_ptr() in stored else t
         stored.add(flat[name].untyped_storage().data_ptr())
-    atomic_write(path, safetensors.torch.save(flat, metadata={"ostinato": json.dumps(meta)}))
+    header = json.dumps({"meta": meta, "sha256": _digest(flat)})
+    atomic_write(path, safetensors.torch.save(flat, metadata={"ostinato": header}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,15 +56,28 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            meta = (file.metadata() or {}).get("ostinato")
+            header = (file.metadata() or {}).get("ostinato")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"{path} is damaged or cut short ({error}); restore it from a copy, or train again"
         ) from error
-    if meta is None:
+    if header is None:
         raise CheckpointError(f"{path} was not written by Ostinato: its header has no 'ostinato' part")
-    return tensors, json.loads(meta)
+    body = json.loads(header)
+    if body["sha256"] != _digest(tensors):
+        raise CheckpointError(f"{path} is damaged (its SHA-256 differs); restore it from a copy, or train again")
+    return tensors, body["meta"]
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and bytes, in hex."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        t = tensors[name]
+        total.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        total.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -111,16 +126,16 @@ def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
                 tensors[f"{index}/{key}"] = value
             else:
                 scalars[f"{index}/{key}"] = value
-    return tensors, {"groups": state["param_groups"], "scalars": scalars}
+    return tensors, {"scalars": scalars}
 
 
 def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-    """Restores what `pack_optimiser` gave, bit for bit."""
+    """Restores what `pack_optimiser` gave, bit for bit; settings (decay, momentum, ...) stay the optimiser's."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in (*tensors.items(), *data["scalars"].items()):
         index, key = name.split("/", 1)
         state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": data["groups"]})
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for number, entries in state.items():
         own = optimiser.state[parameters[number]]

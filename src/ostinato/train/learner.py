@@ -42,6 +42,7 @@ class Learner:
     average: Average
     rate: LearningRate
     progress: Progress
+    fingerprint: str = ""  # of what is learnt from
     state: Any = None  # of the recurrence after the last batch, detached
 
     def save(self, path: Path, workers: Workers) -> bool:
@@ -65,7 +66,7 @@ class Learner:
             **(p("average", checkpoint.weights(self.average.ema)) if self.average.ema is not None else {}),
         }
         meta = {"progress": self.progress.plain(), "optimiser": data, "rate": self.rate.state(),
-                "world": workers.world, "torch": torch.__version__}  # fmt: skip
+                "world": workers.world, "torch": torch.__version__, "learns": self.fingerprint}  # fmt: skip
         checkpoint.save(path, tensors, meta)
         return True
 
@@ -73,13 +74,18 @@ class Learner:
         """Restores what `save` wrote, bit for bit.
 
         Raises:
-            CheckpointError: the file does not fit, or another number of processes wrote it.
+            CheckpointError: the file does not fit, another number of processes wrote it, or it learnt from other data.
         """
         tensors, meta = checkpoint.load(path)
         if meta["world"] != workers.world:
             raise checkpoint.CheckpointError(
                 f"{path} was written by {meta['world']} processes and {workers.world} want to go on; "
                 f"start as many as then (torchrun --nproc-per-node {meta['world']})"
+            )
+        if meta["learns"] != self.fingerprint:
+            raise checkpoint.CheckpointError(
+                f"{path} learnt from other data than these: the text or the tokeniser has changed since; "
+                "put the old ones back, or start a new run"
             )
         part = checkpoint.part
         checkpoint.restore(self.model, part("model", tensors), path)

@@ -66,12 +66,12 @@ class Trainer:
         """
         self.workers = Workers(self.device, self.alone)
         try:
-            self._build()
-            if resume:
-                assert self.folder is not None
-                self.learner.load(self.folder / LAST, self.workers)
-                self.listen({"event": "resume", "step": self.progress.step})
             with _interruptible() as stop:
+                self._build()
+                if resume:
+                    assert self.folder is not None
+                    self.learner.load(self.folder / LAST, self.workers)
+                    self.listen({"event": "resume", "step": self.progress.step})
                 interrupted = self._epochs(stop)
             self._take_best()
         finally:
@@ -92,7 +92,8 @@ class Trainer:
         self.total = min(total, self.recipe.max_steps or total)
         self.rate = LearningRate(self.recipe, self.total)
         self.progress = Progress()
-        self.learner = Learner(self.model, self.optimiser, self.average, self.rate, self.progress)
+        made = (self.model, self.optimiser, self.average, self.rate, self.progress)
+        self.learner = Learner(*made, self.task.fingerprint())
         self.best: dict[str, Tensor] | None = None
         self.saved = time.monotonic()
 
@@ -125,7 +126,7 @@ class Trainer:
         if p.evaluated != p.step:
             self._evaluate(meter)
             self._save()
-        return False
+        return self.workers.total(stop.is_set())[0] > 0  # during the last evaluation
 
     def _over(self) -> bool:
         p, r = self.progress, self.recipe

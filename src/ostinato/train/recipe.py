@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..registry import near
 
@@ -36,11 +36,24 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _below_one(betas: tuple[float, float]) -> tuple[float, float]:
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError("both should be at least 0 and less than 1")
+    return betas
+
+
+def _file_name(name: str) -> str:
+    # It becomes a folder under runs/, and must not lead out of it.
+    if name.startswith(".") or any(mark in name for mark in "/\\\0"):
+        raise ValueError("should be a plain name, without / or \\ and not beginning with a dot")
+    return name
+
+
 class Optimiser(Section):
     name: Annotated[str, one_of("optimiser", OPTIMISERS)] = "adamw"
     lr: float = Field(default=3e-3, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)  # of "momentum" and "rmsprop"
-    betas: tuple[float, float] = (0.9, 0.99)  # of "adam" and "adamw"
+    betas: Annotated[tuple[float, float], AfterValidator(_below_one)] = (0.9, 0.99)  # of "adam" and "adamw"
     weight_decay: float = Field(default=0.0, ge=0)
     eps: float = Field(default=1e-8, gt=0)
     average_from: int = Field(default=1, ge=1)  # step, counted from 1, whose weights are the first "asgd" averages
@@ -80,7 +93,7 @@ class Recipe(Section):
     """What every task's recipe has; each task adds `data` and `model`."""
 
     task: str
-    name: str = ""
+    name: Annotated[str, AfterValidator(_file_name)] = ""
     about: About = About()
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
@@ -158,6 +171,38 @@ def validate(schema: type[R], raw: dict[str, Any], source: str = "recipe") -> R:
     except ValidationError as error:
         lines = [_sentence(schema, e) for e in error.errors()]
         raise RecipeError(f"{source}: " + "; ".join(lines)) from None
+
+
+def refuse_changes(old: Recipe, new: Recipe, free: Iterable[str], fixed: Iterable[str] = (), why: str = "") -> None:
+    """Checks that two recipes differ only where they may.
+
+    Args:
+        free: keys that may differ; a section's name stands for all in it.
+        fixed: keys within those that may not.
+        why: ends the message.
+
+    Raises:
+        RecipeError: naming each other key that differs.
+    """
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    wrong = [
+        f"{key} ({before.get(key)!r} -> {after.get(key)!r})"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and (_within(key, fixed) or not _within(key, free))
+    ]
+    if wrong:
+        raise RecipeError(f"{', '.join(wrong)} cannot change{why}")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _within(key: str, names: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def _sentence(schema: type[BaseModel], error: Any) -> str:

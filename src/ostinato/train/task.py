@@ -18,6 +18,10 @@ class Task(ABC, Generic[Batch]):
     def model(self) -> nn.Module:
         """A fresh model, its weights drawn from torch's global generator."""
 
+    def fingerprint(self) -> str:
+        """Names what is learnt from: a checkpoint goes on only where it is the same. "" leaves that unchecked."""
+        return ""
+
     @abstractmethod
     def batches(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
         """The training batches of one epoch from number `start` on: this rank's share of each.

@@ -1,9 +1,11 @@
 """Language models: from a text to a trained model, its figures, samples and report."""
 
 from ...registry import tasks
-from .job import continue_text, evaluate_run, load, title, train
+from .corpus import Corpus, metrics
+from .job import title, train
 from .recipe import LanguageRecipe
-from .task import Corpus, LanguageTask, build, metrics
+from .task import LanguageTask, build
+from .use import continue_text, evaluate_run, load
 
 tasks["language"] = LanguageRecipe
 

@@ -10,15 +10,16 @@ import torch
 
 from ...baselines import KneserNey, Unigram
 from ...train.loop import Listener, Trainer, evaluate
+from .corpus import Corpus, metrics
 from .recipe import MEMORYLESS, LanguageRecipe
-from .task import Corpus, LanguageTask, metrics
+from .task import LanguageTask
 
 SHOWN = ("perplexity", "nats_per_char", "bits_per_char", "bits_per_byte")
 
 
 def row(model: str, kind: str, parameters: int, figures: dict[str, float], speed: float | None, note: str = "") -> Any:
     """A line of the table that the report and the command line show."""
-    shown = {f"test/{name}": figures[f"test/{name}"] for name in SHOWN}
+    shown = {f"test/{name}": figures.get(f"test/{name}") for name in SHOWN}
     valid = {"valid/perplexity": figures["valid/perplexity"]} if "valid/perplexity" in figures else {}
     return {"model": model, "kind": kind, "parameters": parameters, **shown, **valid,
             "tokens_per_s": speed and round(speed), "note": note}  # fmt: skip
@@ -40,7 +41,7 @@ def rows(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: L
         )
     if chosen.bzip2:
         table.append(_compressed(corpus))
-    if chosen.feedforward_epochs:
+    if chosen.feedforward_epochs != 0:
         table.append(_memoryless(recipe, corpus, device, listen))
     return table
 
@@ -58,27 +59,30 @@ def _counted(name: str, corpus: Corpus, fit: Any, note: str) -> dict[str, Any]:
 
 
 def _compressed(corpus: Corpus) -> dict[str, Any]:
-    """bzip2 -9 of the test part alone, its bits spread over the tokens; the note has the figure of the whole text.
+    """bzip2 -9 of the test part alone; the note has the figure of the whole text.
 
     A compressor is quoted in bits per byte, a model in bits per character: bits per character = bits per byte * bytes /
     characters, and only bits of the same unit are compared.
     """
-    text = corpus.splits["test"]
-    bits = 8 * len(bz2.compress(corpus.raw.test.encode()))
-    nats = np.full(len(text.ids) - 1, bits * math.log(2) / (len(text.ids) - 1))
+    text = corpus.raw.test
+    bits = 8 * len(bz2.compress(text.encode()))
+    figures = {
+        "test/nats_per_char": bits * math.log(2) / len(text),
+        "test/bits_per_char": bits / len(text),
+        "test/bits_per_byte": bits / len(text.encode()),
+    }
     whole = "".join(corpus.raw)
     size = len(whole.encode())
     rate = 8 * len(bz2.compress(whole.encode())) / size
     note = f"the test part alone; whole text: {rate:.3f} bits per byte = {rate * size / len(whole):.3f} per character"
-    return row("bzip2 -9", "baseline", 0, metrics("test", nats, text), None, note)
+    return row("bzip2 -9", "baseline", 0, figures, None, note)
 
 
 def memoryless(recipe: LanguageRecipe) -> LanguageRecipe:
     """The same recipe for a feed-forward net that sees the current token only."""
     model = recipe.model.model_copy(update={"cell": MEMORYLESS, "layers": 1, "options": {}, "residual": False})
-    train = recipe.train.model_copy(
-        update={"epochs": recipe.baselines.feedforward_epochs, "max_steps": None, "evaluate_steps": None}
-    )
+    epochs = recipe.baselines.feedforward_epochs or recipe.train.epochs
+    train = recipe.train.model_copy(update={"epochs": epochs, "max_steps": None, "evaluate_steps": None})
     return recipe.model_copy(update={"model": model, "train": train})
 
 
@@ -92,6 +96,8 @@ def _memoryless(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, li
 
     task = LanguageTask(own, corpus, device)
     model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, quiet, alone=True).run()
+    if report.interrupted:
+        raise KeyboardInterrupt  # half a baseline is none
     parameters = sum(p.numel() for p in model.parameters())
     figures = {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
     note = f"sees the current token only; {own.train.epochs} epoch(s)"

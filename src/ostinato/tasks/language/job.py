@@ -2,11 +2,11 @@
 
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ...data.tokens import Tokenizer
 from ...kernels.torch.softmax import native_bfloat16
@@ -14,13 +14,18 @@ from ...models import LanguageModel
 from ...recurrent import Cell
 from ...report import write_report
 from ...train import checkpoint
-from ...train.loop import Listener, Trainer, evaluate
-from ...train.recipe import RecipeError, read, validate
-from ..run import Run
+from ...train.loop import Listener, Report, Trainer, evaluate
+from ...train.recipe import RecipeError, read, refuse_changes, validate
+from ..run import RESUMED, Run
 from . import baselines
+from .corpus import Corpus
 from .recipe import MEMORYLESS, LanguageRecipe
-from .task import Corpus, LanguageTask, build
-from .writing import beginning, known, samples, written
+from .task import LanguageTask, build
+from .writing import beginning, known, samples
+
+# What --resume may change in a recipe, and what it may not within that.
+FREE = ("name", "about", "device", "data.path", "data.valid_streams", "train", "baselines", "samples")
+FIXED = ("train.optimiser.name", "train.ema")
 
 
 def device_of(name: str) -> torch.device:
@@ -54,11 +59,14 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
     started: dict[str, Any] = {}
     if resume:
         assert folder is not None
-        run = Run.open(folder, needs=("recipe.toml", "tokenizer.json", "checkpoint/last.safetensors"))
+        run = Run.open(folder, needs=RESUMED)
+        before = validate(LanguageRecipe, read(run.recipe), str(run.recipe))
+        refuse_changes(before, recipe, FREE, FIXED, " in a run that goes on; start a new one for that")
         corpus = Corpus.read(recipe, Tokenizer.load(run.tokenizer))
     else:
         corpus = Corpus.read(recipe)
         for prompt in recipe.samples.prompts:
+            known(corpus.tokenizer, prompt, way_out=" (samples.prompts)")
             beginning(corpus.tokenizer, prompt)
         # Complains about a short text, or what no model can be made of, before any folder is made.
         started = _start(recipe, corpus, LanguageTask(recipe, corpus, device), device)
@@ -71,20 +79,34 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
     task = LanguageTask(recipe, corpus, device)
 
     def tell(event: dict[str, Any]) -> None:
-        if first:
-            if event["event"] not in ("phase", "baseline_step", "checkpoint"):
-                run.event(event)
-            listen(event)
+        if not first:
+            return
+        if event["event"] == "resume":
+            run.describe(recipe)  # the checkpoint fits: overrides hold from now on
+        if event["event"] not in ("phase", "baseline_step", "checkpoint"):
+            run.event(event)
+        listen(event)
 
     trainer = Trainer(task, recipe.train, run.checkpoint, recipe.seed, device, recipe.dtype, tell)
-    if not resume:
-        tell(started)
-    model, report = trainer.run(resume)
+    try:
+        if not resume:
+            tell(started)
+        for doubt in corpus.doubts():
+            tell({"event": "phase", "text": f"note: {doubt}"})
+        model, report = trainer.run(resume)
+        return _finished(task, run, model, report, tell) if first else {}
+    except KeyboardInterrupt:
+        going_on = (run.path / RESUMED[-1]).is_file()
+        raise KeyboardInterrupt(
+            f"interrupted; go on with: ostinato train --resume {run}" if going_on else
+            f"interrupted before the first checkpoint: {run} holds nothing to go on with"
+        ) from None  # fmt: skip
+
+
+def _finished(task: LanguageTask, run: Run, model: nn.Module, report: Report, tell: Listener) -> dict[str, Any]:
+    """Fills the run folder with what the trained model is and can do; gives what stands in results.json."""
     assert isinstance(model, LanguageModel)
-    if not first:
-        return {}
-    if resume:
-        run.describe(recipe)  # overrides hold from now on
+    recipe, corpus, device = task.recipe, task.corpus, task.device
     checkpoint.save(run.weights, checkpoint.weights(model), {"step": report.progress.best_step})
     parameters = sum(p.numel() for p in model.parameters())
     run.configure(task="language", parameters=parameters, torch=torch.__version__, interrupted=report.interrupted)
@@ -111,7 +133,7 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
         "samples": [] if report.interrupted else list(samples(recipe, model, corpus)),
         "kernel": kernel_path(model, recipe, device),
         "recipe": run.recipe.read_text(encoding="utf-8"),
-        "notes": [note for note in (task.vectors, _machine()) if note],
+        "notes": [note for note in (task.vectors, *corpus.doubts(), _machine()) if note],
     }
     run.finish(results)
     tell({"event": "end", "interrupted": report.interrupted, "metrics": results["metrics"]})
@@ -150,7 +172,8 @@ def _start(recipe: LanguageRecipe, corpus: Corpus, task: LanguageTask, device: t
 
 
 def _machine() -> str:
-    return f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{platform.system()} {platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def kernel_path(model: LanguageModel, recipe: LanguageRecipe, device: torch.device) -> str:
@@ -167,38 +190,3 @@ def kernel_path(model: LanguageModel, recipe: LanguageRecipe, device: torch.devi
     if recipe.model.cell == MEMORYLESS:
         lines.append("no recurrence: the feed-forward net sees one token at a time")
     return "\n".join(lines)
-
-
-def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, LanguageRecipe, Tokenizer, Run]:
-    """A trained model from its run folder, in eval mode.
-
-    Raises:
-        RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
-    """
-    run = Run.open(path)
-    recipe = validate(LanguageRecipe, read(run.recipe, overrides), str(run.recipe))
-    tokenizer = Tokenizer.load(run.tokenizer)
-    model, _ = build(recipe.model.model_copy(update={"vectors": None}), tokenizer)
-    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
-    checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
-    return model.to(device_of(recipe.device)).eval(), recipe, tokenizer, run
-
-
-def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
-    """The metrics of a trained model on its own text, or on the one that `data.path=...` names."""
-    model, recipe, tokenizer, _ = load(path, overrides)
-    task = LanguageTask(recipe, Corpus.read(recipe, tokenizer), device_of(recipe.device))
-    return {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
-
-
-def continue_text(
-    path: Path, prompt: str, count: int, sampling: dict[str, Any], stop: str = "", unknown: bool = False
-) -> Iterator[str]:
-    """The text that a trained model writes after `prompt`, piece by piece.
-
-    Raises:
-        ValueError: the prompt has words that the model does not know, unless `unknown` lets them be <unk>.
-    """
-    model, _, tokenizer, _ = load(path)
-    known(tokenizer, "" if unknown else prompt, stop)
-    return written(model, tokenizer, prompt, count, sampling, stop)

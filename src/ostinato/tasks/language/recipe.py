@@ -16,8 +16,8 @@ class Data(Section):
     path: str | None = None  # a text file (.gz too), or a folder with *train*, *valid*/*dev*, *test*
     fractions: tuple[float, float, float] = (0.90, 0.05, 0.05)  # a single file is cut in order
     tokens: Annotated[str, one_of("tokeniser", KINDS)] = "word"
-    min_count: int = Field(default=1, ge=1)
-    max_size: int | None = Field(default=None, ge=2)
+    min_count: int | None = Field(default=None, ge=1)  # not given: 2 for "word" and "jieba", else 1
+    max_size: int | None = Field(default=None, ge=2)  # not given: 20,000 for those, 8,192 for "bpe", else no limit
     rows: Literal["streams", "documents"] = "streams"  # documents: one line of the text a row, padded
     batch: int = Field(default=32, ge=1)
     steps: int = Field(default=35, ge=1)  # of truncated back-propagation through time
@@ -68,7 +68,7 @@ class Model(Section):
 class Baselines(Section):
     unigram: bool = True
     ngram_order: int = Field(default=5, ge=0)  # 0: none
-    feedforward_epochs: int = Field(default=1, ge=0)  # 0: none
+    feedforward_epochs: int | None = Field(default=None, ge=0)  # not given: as many as the model; 0: none
     bzip2: bool = False  # a compressor, which learns from nothing but what it compresses
 
 

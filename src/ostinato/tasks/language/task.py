@@ -1,16 +1,12 @@
 """The language-model task: text in, p(next token) out."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...data.batches import TokenBatch, documents, stream_count, streams
-from ...data.files import Splits, read_splits
 from ...data.tokens import Tokenizer
 from ...data.vectors import embedding_from, read_vectors
 from ...initialise import initialise
@@ -20,49 +16,8 @@ from ...recurrent import Cell, Recurrent
 from ...registry import cells
 from ...train.recipe import RecipeError
 from ...train.task import Task
+from .corpus import Corpus, Text, metrics
 from .recipe import MEMORYLESS, LanguageRecipe, Model
-
-
-@dataclass(frozen=True)
-class Text:
-    """A split as tokens, and what it takes to speak of it in characters."""
-
-    ids: np.ndarray  # [N] int64
-    characters: int  # of all tokens but the first: those that are scored
-    bytes: int  # likewise, in UTF-8
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What the model and every baseline read: the same tokens of the same text."""
-
-    tokenizer: Tokenizer
-    splits: dict[str, Text]
-    raw: Splits
-
-    @classmethod
-    def read(cls, recipe: LanguageRecipe, tokenizer: Tokenizer | None = None) -> "Corpus":
-        """Reads the recipe's text; the vocabulary is `tokenizer`'s, or made from the training part.
-
-        Raises:
-            RecipeError: no data.path. FileNotFoundError, ValueError: as `read_splits` and `Tokenizer.train`.
-        """
-        data = recipe.data
-        if data.path is None:
-            raise RecipeError(
-                f"recipe {recipe.name or recipe.task} needs a text ({recipe.about.needs or 'any UTF-8 file'}): "
-                "add -o data.path=FILE_OR_FOLDER"
-            )
-        raw = read_splits(data.path, data.fractions)
-        if tokenizer is None:
-            tokenizer = Tokenizer.train(data.tokens, raw.train, min_count=data.min_count, max_size=data.max_size)
-        return cls(tokenizer, {name: _text(tokenizer, text) for name, text in raw._asdict().items()}, raw)
-
-
-def _text(tokenizer: Tokenizer, text: str) -> Text:
-    ids = tokenizer.encode(text)
-    first = len(tokenizer.decode(ids[:1])) if len(ids) else 0
-    return Text(ids, max(1, len(text) - first), max(1, len(text.encode()) - len(text[:first].encode())))
 
 
 def build(recipe: Model, tokenizer: Tokenizer) -> tuple[LanguageModel, str]:
@@ -117,14 +72,8 @@ class LanguageTask(Task[TokenBatch]):
 
     def __init__(self, recipe: LanguageRecipe, corpus: Corpus, device: torch.device) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
-        self.ids = {name: torch.from_numpy(text.ids).to(device) for name, text in corpus.splits.items()}
+        self.ids = torch.from_numpy(corpus.splits["train"].ids).to(device)
         self.vectors = ""
-        for name, text in corpus.splits.items():
-            if len(text.ids) < 2:
-                raise RecipeError(
-                    f"the {name} part of {recipe.data.path} has {len(text.ids)} token(s) and needs two or more; "
-                    "give a longer text or other data.fractions"
-                )
         if recipe.data.rows == "documents":
             # The line end before a document is its context: so its first token is predicted too.
             lines = ["\n" + line for line in corpus.raw.train.splitlines(keepends=True) if line.strip()]
@@ -134,16 +83,19 @@ class LanguageTask(Task[TokenBatch]):
         model, self.vectors = build(self.recipe.model, self.corpus.tokenizer)
         return model
 
+    def fingerprint(self) -> str:
+        return self.corpus.fingerprint()
+
     def batch_count(self) -> int:
         data = self.recipe.data
         if data.rows == "documents":
             return -(-len(self.rows) // data.batch)
-        return stream_count(len(self.ids["train"]), data.batch, data.steps)
+        return stream_count(len(self.ids), data.batch, data.steps)
 
     def batches(self, epoch: int, start: int, rank: int, world: int) -> Iterator[TokenBatch]:
         data = self.recipe.data
         if data.rows == "streams":
-            yield from streams(self.ids["train"], data.batch, data.steps, start=start, rank=rank, world=world)
+            yield from streams(self.ids, data.batch, data.steps, start=start, rank=rank, world=world)
             return
         seed = (self.recipe.seed * 100_003 + epoch) % 2**63
         for batch in documents(self.rows, data.batch, seed=seed, start=start, rank=rank, world=world):
@@ -163,17 +115,10 @@ class LanguageTask(Task[TokenBatch]):
         """The whole split scored as one stream (`quick`: as `data.valid_streams` of them, side by side)."""
         assert isinstance(model, LanguageModel)
         streams = self.recipe.data.valid_streams if quick else 1
-        return metrics(split, score(model, self.ids[split], streams=streams).cpu().numpy(), self.corpus.splits[split])
+        return figures(model, split, self.corpus.splits[split], streams)
 
 
-def metrics(split: str, nats: np.ndarray, text: Text) -> dict[str, float]:
-    """Perplexity and its relatives from -log p of every token but the first, [N - 1] float64 in nats."""
-    total, count = float(nats.sum()), len(nats)
-    return {
-        f"{split}/perplexity": math.exp(min(700.0, total / count)),
-        f"{split}/nats_per_token": total / count,
-        f"{split}/nats_per_char": total / text.characters,
-        f"{split}/bits_per_char": total / text.characters / math.log(2),
-        f"{split}/bits_per_byte": total / text.bytes / math.log(2),
-        f"{split}/tokens": float(count),
-    }
+def figures(model: LanguageModel, split: str, text: Text, streams: int = 1) -> dict[str, float]:
+    """The metrics of a model on a text, read as so many streams."""
+    ids = torch.from_numpy(text.ids).to(model.embedding.weight.device)
+    return metrics(split, score(model, ids, streams=streams).cpu().numpy(), text)

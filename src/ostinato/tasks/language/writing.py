@@ -7,8 +7,8 @@ from ...data.tokens import Tokenizer
 from ...models import LanguageModel
 from ...registry import near
 from ...stream import Sampling, generate
+from .corpus import Corpus
 from .recipe import LanguageRecipe
-from .task import Corpus
 
 
 def beginning(tokenizer: Tokenizer, prompt: str) -> list[int]:
@@ -23,8 +23,11 @@ def beginning(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return ids
 
 
-def known(tokenizer: Tokenizer, prompt: str, stop: str = "") -> None:
+def known(tokenizer: Tokenizer, prompt: str, stop: str = "", way_out: str = "") -> None:
     """Checks that the model has seen every token of a prompt, and of the text to stop at.
+
+    Args:
+        way_out: what else the user may do about a prompt, to end the message.
 
     Raises:
         ValueError: it has not; the words that are near are given.
@@ -34,7 +37,7 @@ def known(tokenizer: Tokenizer, prompt: str, stop: str = "") -> None:
         hint = near(word, tokenizer.itos) if tokenizer.size <= 50_000 and len(word) > 1 else ""
         raise ValueError(
             f"the prompt has {len(strange)} token(s) that the model never saw ({', '.join(map(repr, strange[:5]))})"
-            f"{hint if 'did you mean' in hint else ''}; change them, or let them be <unk> by --allow-unknown"
+            f"{hint if 'did you mean' in hint else ''}; change them{way_out}"
         )
     if never := tokenizer.unknown_words(stop):
         raise ValueError(f"the text to stop at has {never[0]!r}, which the model never saw and so never writes")

@@ -1,0 +1,76 @@
+"""What a trained run is good for: its figures, on any text, and new text."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data.files import read_text
+from ...data.tokens import Tokenizer
+from ...models import LanguageModel
+from ...train import checkpoint
+from ...train.recipe import read, refuse_changes, validate
+from ..run import Run
+from .corpus import Corpus, enough, read_tokens
+from .job import device_of
+from .recipe import LanguageRecipe
+from .task import build, figures
+from .writing import known, written
+
+EVALUATED = ("device", "data.path", "data.fractions")
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, LanguageRecipe, Tokenizer, Run]:
+    """A trained model from its run folder, in eval mode.
+
+    Raises:
+        RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
+    """
+    run = Run.open(path)
+    recipe = _recipe(run, overrides)
+    refuse_changes(_recipe(run), recipe, EVALUATED, why=" in a model that is trained already; train another one")
+    tokenizer = Tokenizer.load(run.tokenizer)
+    model, _ = build(recipe.model.model_copy(update={"vectors": None}), tokenizer)
+    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
+    checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
+    return model.to(device_of(recipe.device)).eval(), recipe, tokenizer, run
+
+
+def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
+    """The metrics of a trained model on its own text, or on the one that `data.path=...` names.
+
+    Another text in a single file is scored from end to end, as "test"; `data.fractions=...` cuts it instead.
+
+    Raises: as `load`, and as `Corpus.read`.
+    """
+    model, recipe, tokenizer, run = load(path, overrides)
+    own, data = _recipe(run).data, recipe.data
+    text = Path(data.path or "")
+    other = data.path != own.path and text.resolve() != Path(own.path or "").resolve()
+    if other and data.fractions == own.fractions and text.is_file():
+        splits = {"test": read_tokens(tokenizer, read_text(text))}
+        enough(splits["test"], str(text))
+    else:
+        splits = {name: part for name, part in Corpus.read(recipe, tokenizer).splits.items() if name != "train"}
+    found: dict[str, float] = {}
+    for name, part in splits.items():
+        found |= figures(model, name, part)
+    return found
+
+
+def _recipe(run: Run, overrides: tuple[str, ...] = ()) -> LanguageRecipe:
+    return validate(LanguageRecipe, read(run.recipe, overrides), str(run.recipe))
+
+
+def continue_text(
+    path: Path, prompt: str, count: int, sampling: dict[str, Any], stop: str = "", unknown: bool = False
+) -> Iterator[str]:
+    """The text that a trained model writes after `prompt`, piece by piece.
+
+    Raises:
+        ValueError: the prompt has words that the model does not know, unless `unknown` lets them be <unk>.
+    """
+    model, _, tokenizer, _ = load(path)
+    known(tokenizer, "" if unknown else prompt, stop)
+    return written(model, tokenizer, prompt, count, sampling, stop)
