@@ -16,6 +16,7 @@ FLOORS = [
     {"blocks", "models", "serve", "nn"},
     {"tasks"},
     {"console"},
+    {"facts"},
     {"cli"},
     {"__main__"},
 ]

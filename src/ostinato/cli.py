@@ -1,12 +1,19 @@
 """The command line. torch is imported inside the commands, so that --help answers at once."""
 
-import importlib.util
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
+
+from . import facts
+from .facts import Json
 
 app = typer.Typer(
     name="ostinato",
@@ -15,16 +22,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Overrides = Annotated[list[str], typer.Option("-o", "--set", help="Override a key: -o model.hidden=256")]
-TABLE = ("model", "parameters", "test/perplexity", "test/nats_per_char", "test/bits_per_char", "tokens_per_s", "note")
+TABLE = {key: key for key in ("model", "parameters", "test/perplexity", "test/nats_per_char", "test/bits_per_char")} | {
+    "tokens_per_s": "tokens/s (fitting)",
+    "note": "note",
+}
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as shells count them
 
 
 @app.command()
 def train(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's name (`ostinato recipes`) or a .toml file.")] = None,
-    text: Annotated[Path | None, typer.Option(help="The text to learn: a UTF-8 file (.gz too), or a folder with "
-                                                   "*train*, *valid*/*dev*, *test*.")] = None,
+    text: Annotated[Path | None, typer.Option(help="The text to learn: a UTF-8 file (.gz too), or a folder of files "
+                                                   "named train, valid (or dev) and test.")] = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
     run: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME when not given.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run where it stopped.")] = None,
@@ -128,117 +138,8 @@ def demo(
         console.out.print(console.table(rows, title=title))
 
 
-@app.command()
-def recipes(json: Json = False) -> None:
-    """The recipes that ship with Ostinato: what each needs and reaches."""
-    from . import console
-    from .train.recipe import read, shipped
-
-    rows = []
-    for name, path in shipped().items():
-        raw = read(path)
-        rows.append({"recipe": name, "task": raw["task"], **raw.get("about", {})})
-    console.print_json(rows) if json else console.out.print(console.table(rows, ("recipe", "task", "needs", "reaches")))
-
-
-@app.command()
-def cells(
-    check: Annotated[bool, typer.Option("--check", help="Check every kernel of every cell against the walk.")] = False,
-    json: Json = False,
-) -> None:
-    """The cells one can name in a recipe; --check prints their parity table."""
-    from . import cells as _cells  # noqa: F401 - fills the registry
-    from . import console, testing
-    from .registry import cells as known
-
-    if check:
-        rows: list[dict[str, Any]] = testing.parity_table({name: lambda c=c: c(5, 7) for name, c in known.items()})
-    else:
-        rows = [
-            {"cell": name, "parameters (4 -> 3)": sum(p.numel() for p in cell(4, 3).parameters()),
-             "about": (sys.modules[cell.__module__].__doc__ or "").split("\n")[0]}
-            for name, cell in known.items()
-        ]  # fmt: skip
-    console.print_json(rows) if json else console.out.print(console.table(rows))
-    if check and not all(row["ok"] for row in rows):
-        raise typer.Exit(1)
-
-
-@app.command()
-def explain(
-    cell: str,
-    batch: Annotated[int, typer.Option(min=1)] = 32,
-    steps: Annotated[int, typer.Option(min=1)] = 100,
-    inputs: Annotated[int, typer.Option(min=1, help="Features of the input.")] = 128,
-    hidden: Annotated[int, typer.Option(min=1)] = 128,
-    ragged: Annotated[bool, typer.Option("--ragged", help="Rows of different lengths.")] = False,
-    resets: Annotated[bool, typer.Option("--resets", help="New sequences begin inside the rows.")] = False,
-    dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option()] = "cpu",
-    options: Annotated[list[str], typer.Option("-o", help="An argument of the cell: -o activation=relu")] = [],  # noqa: B006
-    json: Json = False,
-) -> None:  # fmt: skip
-    """Which kernel runs a cell on a shape, and why not the others."""
-    import torch
-
-    from . import cells as _cells  # noqa: F401 - fills the registry
-    from . import console
-    from .registry import cells as known
-    from .registry import near
-    from .tasks.language.job import device_of
-    from .train.recipe import override
-
-    kinds = ("float32", "float64", "bfloat16", "float16")
-    if dtype not in kinds:
-        raise ValueError(f"no dtype is called {dtype!r}{near(dtype, kinds)}")
-    where = device_of(device)
-    try:
-        made = known[cell](inputs, hidden, **override({}, options))
-    except TypeError as error:
-        raise ValueError(f"{options} do not fit the cell {cell}: {error}") from None
-    made = made.to(where, getattr(torch, dtype))
-    x = torch.zeros(batch, steps, inputs, dtype=getattr(torch, dtype), device=where)
-    lengths = torch.full((batch,), max(0, steps - 1), device=where) if ragged else None
-    at = torch.zeros(batch, steps, dtype=torch.bool, device=where) if resets else None
-    lines = made.explain(x, lengths, at).splitlines()
-    if json:
-        console.print_json({"cell": cell, "shape": [batch, steps, inputs, hidden], "lines": lines})
-        return
-    what = f"{cell}, batch {batch}, {steps} steps, {inputs} -> {hidden}, {dtype} on {where}"
-    console.out.print("\n".join([what, *("  " + line for line in lines)]), markup=False)
-
-
-@app.command()
-def doctor(json: Json = False) -> None:
-    """What this machine has: versions, processor, kernels, extras."""
-    import platform
-    from importlib import metadata
-
-    import torch
-
-    from . import console, kernels
-    from .kernels.torch.softmax import native_bfloat16
-
-    extras = {"zh": "jieba"}
-    facts = {
-        "ostinato": metadata.version("ostinato"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "bfloat16 products in hardware": native_bfloat16(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "backends": ", ".join(kernels.backends()),
-        **{
-            f"extra {name}": "installed" if importlib.util.find_spec(module) else f'pip install "ostinato[{name}]"'
-            for name, module in extras.items()
-        },
-    }
-    if json:
-        console.print_json(facts)
-    else:
-        console.out.print(console.table([{"what": k, "here": str(v)} for k, v in facts.items()]))
+for _tell in (facts.recipes, facts.cells, facts.explain, facts.doctor):
+    app.command()(_tell)
 
 
 def _run_recipe(run: Path) -> Path:
@@ -254,7 +155,7 @@ def _finish(results: dict[str, Any], json: bool) -> None:
         console.err.print(f"go on with: ostinato train --resume {results['run']}", markup=False)
     _show(results, json)
     if results["interrupted"]:
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _show(results: dict[str, Any], json: bool) -> None:
@@ -274,14 +175,25 @@ def _show(results: dict[str, Any], json: bool) -> None:
 
 
 def main() -> None:
-    """Runs the command line: exit 2 with one sentence for what the user can mend, 1 for a training that diverged."""
+    """Runs the command line: exit 2 with one sentence for what the user can mend, 1 for a training that diverged.
+
+    Ctrl-C ends with 130. SIGTERM does what Ctrl-C does, so that a scheduler's warning saves too, and ends with 143.
+    """
+    with _terminable() as terms:
+        code = _run()
+    sys.exit(TERMINATED if terms and code == INTERRUPTED else code)
+
+
+def _run() -> int | str | None:
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except SystemExit as end:
+        interrupt = _interrupt(end)
+        return end.code if interrupt is None else _interrupted(interrupt)
+    except KeyboardInterrupt as interrupt:
+        return _interrupted(interrupt)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         if "OSTINATO_TRACEBACK" in os.environ:
             raise
@@ -289,7 +201,44 @@ def main() -> None:
         if code is None:
             raise
         sys.stderr.write(f"ostinato: {str(error).strip()}\n")
-        sys.exit(code)
+        return code
+    return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[list[int]]:
+    """SIGTERM does what Ctrl-C would do at that moment; each one that came is in the list."""
+    came: list[int] = []
+    # A handler that someone else chose stays, and only the main thread may set one.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield came
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        if not callable(ctrl_c):  # shells start background jobs with Ctrl-C ignored, which must not hold off SIGTERM
+            raise KeyboardInterrupt
+        ctrl_c(signal.SIGINT, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(end: SystemExit) -> KeyboardInterrupt | None:
+    """The Ctrl-C that typer turned into an exit code, if there was one: it may carry a sentence."""
+    error: BaseException | None = end
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> int:
+    sys.stderr.write(f"ostinato: {str(interrupt).strip() or 'interrupted'}\n")
+    return INTERRUPTED
 
 
 def _exit_code(error: Exception) -> int | None:

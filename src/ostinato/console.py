@@ -3,7 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,8 @@ from rich.table import Table
 # In a pipe or a file nobody folds lines: tables may be as wide as they need.
 out = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+LINE_SECONDS = 10  # of progress, where there is no bar
 
 
 def number(value: Any) -> str:
@@ -28,13 +31,18 @@ def number(value: Any) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | None = None, title: str | None = None) -> Table:
-    """Rows as a table; figures to the right."""
+def table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Iterable[str] | Mapping[str, str] | None = None,
+    title: str | None = None,
+) -> Table:
+    """Rows as a table; figures to the right. `columns` are the rows' keys, or a mapping from keys to headings."""
     names = list(columns or (rows[0].keys() if rows else ()))
+    headings = columns if isinstance(columns, Mapping) else {}
     shown = Table(title=title, title_justify="left", header_style="bold")
     for name in names:
         right = any(isinstance(r.get(name), (int, float)) for r in rows)
-        shown.add_column(escape(name), justify="right" if right else "left", overflow="fold")
+        shown.add_column(escape(headings.get(name, name)), justify="right" if right else "left", overflow="fold")
     for r in rows:
         shown.add_row(*(escape(number(r.get(name))) for name in names))
     return shown
@@ -54,10 +62,18 @@ def _finite(data: Any) -> Any:
 
 
 class Watch:
-    """Listens to a training and shows it: a bar with loss, speed and time left, a line for each evaluation."""
+    """Listens to a training and shows it: a bar with loss, speed and time left, a line for each evaluation.
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    Where stderr is no terminal, the bar is a line every ten seconds.
+
+    Args:
+        quiet: shows nothing at all.
+        clock: the time in seconds.
+    """
+
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.quiet, self.clock = quiet, clock
+        self.told = clock()
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[facts]}"),
@@ -106,11 +122,14 @@ class Watch:
         if self.job is None:
             self.job = self.bar.add_task("training", total=event["of"], facts="")
         self.bar.update(self.job, completed=event["step"], total=event["of"], facts=facts)
-        if not err.is_terminal and event["step"] % 500 == 0:
+        now = self.clock()
+        if not err.is_terminal and now - self.told >= LINE_SECONDS:
+            self.told = now
             left = (event["of"] - event["step"]) / event["step"] * event["seconds"]
-            self._line(f"step {event['step']:,}/{event['of']:,}  {facts}  {left:.0f} s left")
+            self._line(f"step {event['step']:,}/{event['of']:,}  {facts}  {_span(left)} left")
 
     def _end(self) -> None:
+        self.told = self.clock()
         if self.job is not None:
             self.bar.remove_task(self.job)
             self.job = None
@@ -118,3 +137,7 @@ class Watch:
     def _line(self, text: str) -> None:
         if not self.quiet:
             err.print(text, markup=False)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -120,7 +120,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "newer format": (use(newer), "has format 99 and this Ostinato reads up to 1: upgrade Ostinato"),
     "damaged config": (use(lambda run: (run / "config.json").write_text("{")), "config.json cannot be read"),
     "damaged recipe": (use(lambda run: (run / "recipe.toml").write_text("[")), "is not valid TOML"),
-    "damaged tokenizer": (use(cut("tokenizer.json")), "tokenizer.json: a tokenizer's JSON was expected"),
+    "damaged tokenizer": (use(cut("tokenizer.json")), "tokenizer.json is not as the training wrote it"),
     "wrong shape": (use(other_shape), "should be of shape (21, 17) and is (21, 16)"),
     "truncated weights": (use(cut("model.safetensors")), "is damaged or cut short"),
     "pickled weights": (use(pickled("model.safetensors")), "looks like a pickle (torch.save)"),

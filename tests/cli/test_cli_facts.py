@@ -1,11 +1,14 @@
 """The commands that tell something: what there is, what runs, what this machine has; and how it is printed."""
 
+import io
 import json
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import rich.console
 import torch
 
 from ostinato import console
@@ -64,3 +67,37 @@ def test_help_names_every_command(cli: Command) -> None:
     assert said.code == 0
     assert [c for c in ("train", "evaluate", "generate", "demo", "recipes", "cells", "explain", "doctor")
             if c not in said.out] == []  # fmt: skip
+
+
+def progress(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[float, Any]]) -> list[str]:
+    """The lines of a training of 300 steps whose Watch is told of `steps`: the time in seconds, the step or "phase"."""
+    err = io.StringIO()
+    monkeypatch.setattr(console, "err", rich.console.Console(file=err, width=200))
+    now = 0.0
+    watch = console.Watch(clock=lambda: now)
+    event = {"text": "scoring", "of": 300, "loss": 2.0, "tokens_per_s": 5.0}
+    for now, step in steps:
+        watch({**event, "event": "phase" if step == "phase" else "step", "step": step, "seconds": now})
+    return err.getvalue().splitlines()
+
+
+def test_a_slow_training_says_where_it_is_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = progress(monkeypatch, [(4.0 * step, step) for step in range(1, 11)])
+    assert [line.split()[1] for line in lines] == ["3/300", "6/300", "9/300"]  # after 12, 24 and 36 s
+    assert lines[0] == "step 3/300  loss 2.000  5 tokens/s  20 min left"  # 297 steps of 4 s
+
+
+def test_a_new_phase_waits_its_own_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = progress(monkeypatch, [(60.0, "phase"), (62.0, 1), (71.0, 2)])
+    assert [line.split()[0:2] for line in lines] == [["scoring"], ["step", "2/300"]]
+
+
+def test_a_fast_training_is_not_wordy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert progress(monkeypatch, [(0.03 * step, step) for step in range(1, 301)]) == []  # 9 s
+    assert len(progress(monkeypatch, [(0.09 * step, step) for step in range(1, 301)])) == 2  # 27 s
+
+
+def test_a_tables_columns_may_have_headings_of_their_own() -> None:
+    shown = console.table([{"speed": 12.0, "note": "x"}], {"speed": "tokens/s [fitting]"})
+    assert [str(column.header) for column in shown.columns] == [r"tokens/s \[fitting]"]
+    assert [list(column.cells) for column in shown.columns] == [["12"]]

@@ -137,12 +137,17 @@ def test_splits_of_a_file_are_the_file(tmp_path_factory: pytest.TempPathFactory,
         ("TRAIN.txt", "dev.txt", "Test.txt"),
         ("latest.train.txt", "latest.val.txt", "latest.test.txt"),
         ("wnut17train.conll", "wnut17validation.conll", "wnut17test.conll"),
+        ("trainset", "validset", "testdata"),
+        ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"),
+        ("ptb_train.raw", "ptb_valid.raw", "ptb_test.raw"),
+        ("training.md", "DevData.md", "myTestSet.md"),
+        ("红楼梦train.txt", "红楼梦dev.txt", "红楼梦test.txt"),
     ],
 )
 def test_a_folder_is_split_by_its_names(tmp_path: Path, names: tuple[str, str, str]) -> None:
     for name, text in zip(names, ("one", "two", "three"), strict=True):
         (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    for other in ("README.md", ".hidden.train", "LICENSE"):
+    for other in ("README.md", ".hidden.train", "LICENSE", "train.PNG", "test.npy.gz", "dev.zip"):
         (tmp_path / other).write_text("not the text")
     (tmp_path / "train").mkdir()
     assert read_splits(tmp_path) == ("one", "two", "three")
@@ -151,6 +156,7 @@ def test_a_folder_is_split_by_its_names(tmp_path: Path, names: tuple[str, str, s
 def test_a_folder_with_one_file_is_read_like_the_file(tmp_path: Path) -> None:
     (tmp_path / "input.txt").write_text("abcdefghij" * 10)
     (tmp_path / "README").write_text("about")
+    (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     assert read_splits(tmp_path) == read_splits(tmp_path / "input.txt")
 
 
@@ -158,6 +164,13 @@ def test_a_folder_with_one_file_is_read_like_the_file(tmp_path: Path) -> None:
     ("names", "sentence"),
     [
         (("a.train", "a.test"), r"has no file for valid \(a name with valid or validation or dev or val\)"),
+        (
+            ("train.txt", "valid.txt", "latest.txt"),
+            r"has no file for test .*\(it has latest.txt, train.txt, valid.txt\)",
+        ),
+        (("train.txt", "invalid.txt", "détest.txt"), r"has no file for valid .* and test "),
+        (("strain", "values", "testament"), r"has no file for train .* and valid .* and test "),
+        (("train.png",), r"has no file for train .*\(it has no text file\)"),
         (("a.txt", "b.txt"), r"has no file for train .* and valid .* and test .*\(it has a.txt, b.txt\)"),
         ((), r"has no file for train .*\(it has no text file\)"),
         (("train.de", "train.en", "val.de", "test.de"), r"is ambiguous: train.de, train.en are all named train"),

@@ -1,16 +1,20 @@
 """Figures show the numbers that were recorded, and are written as pictures that open."""
 
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ostinato.report import activation_gradients, baseline_bars, gradient_norms, learning_curves, save
 from ostinato.report.canvas import adapted
+from ostinato.report.page import page
 from ostinato.report.series import smooth, thinned
 
 
@@ -46,6 +50,33 @@ def test_a_norm_that_is_not_finite_is_marked_and_zero_has_no_logarithm() -> None
     figure = gradient_norms([step(i, grad_norm=norm) for i, norm in enumerate(norms)])
     assert line(figure, "gradient norm") == ([0, 4], [1.0, 4.0])
     assert line(figure, "2 not finite")[0] == [1, 3]
+
+
+@pytest.mark.parametrize("draw", [learning_curves, gradient_norms])
+def test_a_legend_hides_no_curve(draw: Callable[..., Figure]) -> None:
+    figure = draw([step(n, loss=float(n), grad_norm=float(n)) for n in range(1, 40)])
+    FigureCanvasAgg(figure).draw()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y0 >= figure.axes[0].get_window_extent().y1
+
+
+def test_charts_fit_a_phone_without_scrolling_and_can_still_be_read(tmp_path: Path) -> None:
+    for rule in re.findall(r"[^{}\n]*\.charts?\b[^{}]*\{[^}]*\}", page("", "", [], "")):
+        assert "min-width" not in rule
+    figures = (learning_curves([step(1)]), gradient_norms([step(1)]), baseline_bars([{"test/mae": 1.0}], "test/mae"))
+    for figure in figures:
+        svg = save(figure, tmp_path, "chart")
+        width = float(ElementTree.fromstring(svg).attrib["viewBox"].split()[2])
+        letters = [float(size) for size in re.findall(r"font(?:-size)?: (?:\d+ )?([\d.]+)px", svg)]
+        assert letters and min(letters) * 320 / width > 7  # px, of a chart as wide as a phone's column
+
+
+def test_steps_are_whole_numbers_on_their_axis() -> None:
+    for figure in (learning_curves([step(1), step(2)]), gradient_norms([step(1), step(2)])):
+        FigureCanvasAgg(figure).draw()
+        low = figure.axes[0] if len(figure.axes) == 1 else figure.axes[-1]
+        assert all(float(tick).is_integer() for tick in low.get_xticks())
 
 
 def test_norms_within_one_power_of_ten_still_have_an_axis_to_read() -> None:

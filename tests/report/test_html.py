@@ -149,6 +149,25 @@ def test_the_headline_stands_beside_the_best_baseline(run: Path) -> None:
     assert "100.0best baseline: 5-gram; the model is 20.0% better" in page.text
 
 
+def test_speeds_are_told_as_those_of_fitting(run: Path) -> None:
+    _, page = read(run)
+    assert "tokens/s (fitting)" in page.words
+    assert "A model of counts reads each of them once" in page.text
+
+
+def test_a_prompt_is_marked_as_it_is_and_unseen_words_only_where_there_are_any(run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    results["samples"] = [{"prompt": "\nold ho", "text": "use\n", "settings": ""}, {"prompt": "", "text": "x"}]
+    results["metrics"] |= {"test/unknown_share": 0.0}
+    (run / "results.json").write_text(json.dumps(results))
+    text, page = read(run)
+    assert "<mark>old ho</mark>use" in text and "unknown share" not in page.text
+    results["samples"], results["metrics"]["test/unknown_share"] = [{"prompt": "", "text": "x"}], 0.0125
+    (run / "results.json").write_text(json.dumps(results))
+    text, page = read(run)
+    assert "the prompt" not in page.text and "0.01250test unknown share" in page.text
+
+
 def test_all_sections_are_there(run: Path) -> None:
     _, page = read(run)
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]

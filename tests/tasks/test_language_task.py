@@ -232,7 +232,7 @@ def test_initialisers_and_options_reach_the_cell(tmp_path: Path) -> None:
 def test_a_text_too_short_is_told_before_anything_is_made(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("one two three four five six seven eight nine ten")
-    with pytest.raises(RecipeError, match=r"the valid part of .*text\.txt has 1 token\(s\) and needs two or more"):
+    with pytest.raises(RecipeError, match=r"the valid part of .*text\.txt needs two tokens or more and has 1; give"):
         task(path, "data.fractions=[0.7, 0.1, 0.2]")
     with pytest.raises(ValueError, match="40 streams need at least 41 tokens, but the text has 7"):
         task(path, "data.fractions=[0.6, 0.2, 0.2]", "data.batch=40").batch_count()

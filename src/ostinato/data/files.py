@@ -16,6 +16,16 @@ GZIP_MAGIC = b"\x1f\x8b"
 ROLES = {"train": ("train",), "valid": ("valid", "validation", "dev", "val"), "test": ("test",)}
 # Files that lie beside a text and are none of it.
 COMPANIONS = ("readme", "license", "licence", "copying", ".")
+# Suffixes; not pt and so, which are also languages (train.en, train.pt).
+BINARY = frozenset([  # pictures, sound and film, archives, numbers, office
+    *("avif", "bmp", "gif", "ico", "jpeg", "jpg", "png", "svgz", "tif", "tiff", "webp"),
+    *("avi", "flac", "m4a", "mkv", "mov", "mp3", "mp4", "ogg", "wav", "webm"),
+    *("7z", "bz2", "rar", "tar", "tgz", "xz", "zip", "zst"),
+    *("bin", "ckpt", "h5", "hdf5", "npy", "npz", "onnx", "parquet", "pickle", "pkl", "pth", "safetensors", "sqlite"),
+    *("doc", "docx", "odt", "pdf", "ppt", "pptx", "xls", "xlsx"),
+])  # fmt: skip
+# What may stand against a role's name in one word: "trainset", "testdata", "training".
+_BESIDE = "set|data|file|text|part|split|corpus"
 
 
 class Splits(NamedTuple):
@@ -91,10 +101,12 @@ def read_text(path: str | Path) -> str:
 def read_splits(path: str | Path, fractions: tuple[float, float, float] = (0.90, 0.05, 0.05)) -> Splits:
     """Train, valid and test text from one file or one folder.
 
-    A file is cut in order, by characters, at `fractions`. A folder whose file names hold train, valid (or dev, val) and
-    test (`ptb.train.txt.gz`) is taken as the split; a folder with one text file is read like that file. Hidden files,
-    README and licence files are ignored. Raises what `read_text` raises, and ValueError for fractions that are not
-    positive or do not sum to 1, for a text too short to be cut, and for a folder whose files do not make one split.
+    A file is cut in order, by characters, at `fractions`. A folder with one text file is read like that file. A folder
+    whose file names hold train, valid (or dev, val) and test (`ptb.train.txt.gz`) is taken as the split. These must be
+    words of their own, also as in trainset, testdata or training, never a piece of another word: latest.txt is no test
+    part. Ignored are hidden files, README and licence files, and what is no text by its suffix (BINARY, with .gz or
+    without). Raises what `read_text` raises, and ValueError for fractions that are not positive or do not sum to 1, for
+    a text too short to be cut, and for a folder whose files do not make one split.
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         shown = ", ".join(f"{fraction:g}" for fraction in fractions)
@@ -124,13 +136,18 @@ def _cut(text: str, path: Path, fractions: tuple[float, float, float]) -> Splits
 
 def _text_files(folder: Path) -> list[Path]:
     entries = sorted(folder.iterdir())
-    return [entry for entry in entries if entry.is_file() and not entry.name.lower().startswith(COMPANIONS)]
+    return [entry for entry in entries if entry.is_file() and _is_text(entry.name.lower())]
+
+
+def _is_text(name: str) -> bool:
+    kind = name.removesuffix(".gz").rpartition(".")[2]
+    return not name.startswith(COMPANIONS) and kind not in BINARY
 
 
 def _by_role(folder: Path, files: list[Path]) -> dict[str, Path]:
     claims: dict[str, list[Path]] = {role: [] for role in ROLES}
     for file in files:
-        roles = _roles(file.name.lower())
+        roles = _roles(file.name)
         if len(roles) > 1:
             raise ValueError(f"{file} is ambiguous: its name says {' and '.join(roles)}; rename it to say one of them")
         for role in roles:
@@ -150,16 +167,22 @@ def _by_role(folder: Path, files: list[Path]) -> dict[str, Path]:
 
 
 def _roles(name: str) -> list[str]:
-    # Whole words first: `latest.train.txt` is a training file, whatever else "latest" spells.
-    parts = re.split(r"[^a-z]+", name)
+    # Letters with marks belong to a word (détest); other scripts write names side by side (红楼梦train).
+    parts = re.findall(r"[a-z\u00c0-\u024f\u0300-\u036f]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    # Whole words first: `testdata.train.txt` is a training file.
     exact = [role for role, words in ROLES.items() if any(word in parts for word in words)]
-    return exact or [role for role, words in ROLES.items() if any(word in name for word in words)]
+    return exact or [role for role, words in ROLES.items() if any(_joined(part, words) for part in parts)]
+
+
+def _joined(part: str, words: tuple[str, ...]) -> bool:
+    return bool(re.fullmatch(f"({_BESIDE})?({'|'.join(words)})(ing)?({_BESIDE})?", part))
 
 
 def _listed(folder: Path) -> str:
     names = [file.name for file in _text_files(folder)]
-    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    return f" (it has {shown})" if names else " (it has no text file)"
+    if not names:
+        return " (it has no text file)"
+    return f" (it has {', '.join(names[:6])}{', ...' * (len(names) > 6)})"
 
 
 def _neighbours(path: Path) -> str:

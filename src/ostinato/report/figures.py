@@ -20,6 +20,8 @@ from .wording import digits, words
 
 __all__ = ["activation_gradients", "baseline_bars", "gradient_norms", "learning_curves", "save"]
 
+_WIDTH = 5.4  # inches: its letters can still be read when the whole is as wide as a phone
+
 
 def learning_curves(events: Iterable[Event]) -> Figure:
     """Loss in nats per token over the optimiser's steps: training, and validation where its metrics tell it.
@@ -31,7 +33,7 @@ def learning_curves(events: Iterable[Event]) -> Figure:
     steps, losses = series(events, "step", "loss")
     valid, others = validation(events)
     with style():
-        figure = Figure(figsize=(8, 4.2 if not others else 6.4), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 3.6 if not others else 5.8), layout="constrained")
         axes = [figure.add_subplot(2 if others else 1, 1, 1)]
         top = axes[0]
         if steps.size:
@@ -55,6 +57,7 @@ def learning_curves(events: Iterable[Event]) -> Figure:
                 axes[1].plot(*_columns(points), color=colour, marker="o", markersize=4, label=printable(name))
             _finish(axes[1], True)
         axes[-1].set_xlabel("optimiser step")
+        axes[-1].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return figure
 
 
@@ -69,7 +72,7 @@ def gradient_norms(events: Iterable[Event]) -> Figure:
     good = np.isfinite(norms) & (norms > 0)
     bad = ~np.isfinite(norms)
     with style():
-        figure = Figure(figsize=(8, 4.6), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 4.2), layout="constrained")
         grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))
         top, low = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         if good.any():
@@ -95,6 +98,7 @@ def gradient_norms(events: Iterable[Event]) -> Figure:
                 low.set_xlim(top.get_xlim())
         low.set_ylabel("learning rate")
         low.set_xlabel("optimiser step")
+        low.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         low.yaxis.set_major_locator(MaxNLocator(3))
     return figure
 
@@ -104,9 +108,9 @@ def baseline_bars(table: Sequence[dict[str, Any]], metric: str) -> Figure:
     rows = [(row, float(row[metric])) for row in table if is_number(row.get(metric))]
     rows.sort(key=lambda item: item[1], reverse=not lower_is_better(metric))
     with style():
-        figure = Figure(figsize=(8, 1.1 + 0.36 * max(len(rows), 1)), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 1.0 + 0.36 * max(len(rows), 1)), layout="constrained")
         axes = figure.add_subplot()
-        names = [printable(str(row.get("model", "?")))[:40] for row, _ in rows]
+        names = [printable(str(row.get("model", "?")))[:28] for row, _ in rows]
         colours = [GREY if row.get("kind") == "baseline" else BLUE for row, _ in rows]
         values = [value for _, value in rows]
         bars = axes.barh(range(len(rows)), values, color=colours, height=0.66)
@@ -114,7 +118,7 @@ def baseline_bars(table: Sequence[dict[str, Any]], metric: str) -> Figure:
         axes.set_yticks(range(len(rows)), names)
         axes.invert_yaxis()
         axes.grid(False, axis="y")
-        axes.margins(x=0.12)
+        axes.margins(x=0.14)
         axes.set_xlabel(f"{printable(words(metric))} ({'lower' if lower_is_better(metric) else 'higher'} is better)")
         if not rows:
             _finish(axes, False)
@@ -157,9 +161,9 @@ def _columns(points: dict[float, float]) -> tuple[list[float], list[float]]:
 
 
 def _finish(axes: Axes, drawn: bool) -> None:
-    """The legend, or a word where there is nothing to show."""
+    """The legend, above the axes so that it hides no curve, or a word where there is nothing to show."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper right", fontsize=9)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, fontsize=9)
     if not drawn:
         axes.text(0.5, 0.5, "nothing recorded", ha="center", va="center", transform=axes.transAxes)
         axes.set_yticks([])

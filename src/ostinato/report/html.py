@@ -16,9 +16,13 @@ from .page import Column, Section, folded, number, page, picture, table, titled
 from .raster import png
 from .series import is_number, lower_is_better
 from .shapes import parameter_table, total_parameters
-from .wording import course, digits, entries, notes, verbatim, when, words
+from .wording import compared, course, digits, entries, notes, verbatim, when, words
 
 _FIRST = ("perplexity", "bits_per_char", "nats_per_char", "accuracy", "bleu", "mae", "rmse", "nats_per_token")
+_SPEEDS = (
+    "tokens/s (fitting): training tokens per second while a model was fitted. "
+    "A model of counts reads each of them once, a net once an epoch."
+)
 
 
 def write_report(run: Path, model: nn.Module) -> Path:
@@ -87,16 +91,16 @@ def _headline(metrics: Mapping[str, Any], metric: str, rows: Sequence[Mapping[st
     if rivals:
         best = (min if lower_is_better(metric) else max)(rivals, key=lambda row: row[metric])
         said = f"best baseline: {best.get('model', '?')}"
-        if is_number(own) and best[metric]:
-            share = (best[metric] - own) / abs(best[metric]) * (1 if lower_is_better(metric) else -1)
-            said += f"; the model is {abs(share):.1%} {'better' if share > 0 else 'worse'}"
+        if is_number(own):
+            said += "; " + compared(own, best[metric], metric, lower_is_better(metric))
         numbers.append(number(digits(best[metric]), said))
     split, _, name = metric.partition("/")
     more = [key for key in metrics if key.startswith(split + "/")] + [f"valid/{name}"]
     shown = {own}  # the same number twice (nats per token and per char of a model of characters) says nothing new
     for key in more:
         value = metrics.get(key)
-        if is_number(value) and value not in shown and not key.endswith("/tokens") and len(shown) < 5:
+        silent = key.endswith("/tokens") or (key.endswith("/unknown_share") and value == 0)
+        if is_number(value) and value not in shown and not silent and len(shown) < 5:
             shown.add(value)
             numbers.append(number(digits(value), words(key)))
     numbers.append(number(f"{total_parameters(model):,}", "parameters"))
@@ -112,8 +116,8 @@ def _comparison(rows: Sequence[Mapping[str, Any]], metric: str, figures: Path) -
     best = {
         key: (min if lower_is_better(key) else max)(row[key] for row in rows if is_number(row.get(key))) for key in keys
     }
-    columns = [Column("model", "name"), Column("kind"), Column("parameters", "n")]
-    columns += [*(Column(words(key), "n") for key in keys), Column("tokens/s", "n")]
+    columns = [Column("model", "name"), Column("kind", "kind"), Column("parameters", "n")]
+    columns += [*(Column(words(key), "n") for key in keys), Column("tokens/s (fitting)", "n")]
     body = []
     for row in rows:
         cells = [
@@ -132,7 +136,12 @@ def _comparison(rows: Sequence[Mapping[str, Any]], metric: str, figures: Path) -
         name = "baselines_" + "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in key)
         svg = adapted(save(baseline_bars([dict(row) for row in rows], key), figures, name), name)
         drawn.append(picture(svg, f"Bars: {words(key)} of the models and baselines in the table"))
-    return table(columns, body, "Models and baselines") + "<h3>As bars</h3>" * bool(drawn) + "".join(drawn)
+    below = f'<p class="dim under">{_SPEEDS}</p>' if any(is_number(row.get("tokens_per_s")) for row in rows) else ""
+    return table(columns, body, "Models and baselines") + below + _side_by_side(drawn)
+
+
+def _side_by_side(drawn: Sequence[str]) -> str:
+    return f'<h3>As bars</h3><div class="charts">{"".join(drawn)}</div>' if drawn else ""
 
 
 def _curves(events: Events, figures: Path) -> str:
@@ -156,13 +165,13 @@ def _samples(samples: Sequence[Any]) -> str:
     for sample in samples:
         if isinstance(sample, Mapping):
             prompt, text = str(sample.get("prompt") or ""), str(sample.get("text") or "")
-            mark = f"<mark>{escape(prompt)}</mark>" if prompt else ""
+            mark = f"<mark>{escape(prompt)}</mark>" if (prompt := prompt.lstrip("\n")) else ""
             settings = escape(str(sample.get("settings") or ""))
             out.append(
                 f'<div class="sample"><p dir="auto">{mark}{escape(text)}</p><div class="dim">{settings}</div></div>'
             )
-    note = '<p class="dim">The marked words are the prompt; the model wrote the rest.</p>'
-    return note + "".join(out) if out else ""
+    note = '<p class="dim">What is marked is the prompt; the model wrote the rest.</p>'
+    return note * any("<mark>" in sample for sample in out) + "".join(out)
 
 
 def _model(model: nn.Module, figures: Path) -> str:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2530;--dim:#5b6675;--line:#e2e6eb;--paper:#fff;--back:#f5f6f8;--blue:#2563eb;
---mark:#eaf1ff;--green:#1f7a43}
+--mark:#eaf1ff}
 @media (prefers-color-scheme:dark){:root{--ink:#e6e9ee;--dim:#9aa5b4;--line:#2c343f;--paper:#171c23;--back:#0f1318;
---blue:#7aa7ff;--mark:#1c2a44;--green:#5fd08b}}
+--blue:#7aa7ff;--mark:#1c2a44}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--back);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
@@ -31,7 +31,6 @@ a:hover{text-decoration:underline}
 .number b{display:block;font-size:24px;line-height:1.25;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .number.big b{font-size:46px;line-height:1.1;color:var(--blue)}
 .number span{color:var(--dim);font-size:14px}
-.better{color:var(--green)}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch;margin:0 -4px;padding:0 4px}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:7px 12px 7px 0;border-bottom:1px solid var(--line);vertical-align:top}
@@ -40,6 +39,8 @@ td.n,th.n{text-align:right}
 td.n{white-space:nowrap}
 th.n{min-width:5.5em}
 td.note{min-width:13em}
+td.note,th.note{padding-left:14px}
+.under{margin:8px 0 0}
 td.name{min-width:13em}
 td.name span{white-space:nowrap}
 td.name .dim{font-size:12.5px;line-height:1.4}
@@ -52,13 +53,13 @@ tab-size:4}
 td code{white-space:nowrap}
 figure{margin:0 0 8px}
 figure svg{display:block;height:auto;color:var(--ink)}
-figure .chart{min-width:560px}
-figure .chart svg{width:100%;max-width:860px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 20px}
+figure .chart svg{width:100%;max-width:640px}
 figure .plan svg{width:100%;min-width:720px;max-width:1000px}
 .drawing .sum{fill:var(--paper)}
 .sample{border-left:3px solid var(--line);padding:2px 0 2px 14px;margin:0 0 18px}
 .sample p{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
-.sample mark{background:var(--mark);color:inherit;border-radius:3px;padding:1px 3px;margin-right:.3em}
+.sample mark{background:var(--mark);color:inherit;border-radius:3px}
 .notes{margin:16px 0 0;padding-left:1.2em}
 details{margin:8px 0}
 summary{cursor:pointer;color:var(--blue);font-size:15px;padding:4px 0}
@@ -67,6 +68,7 @@ dt{color:var(--dim)}
 dd{margin:0;overflow-wrap:anywhere}
 footer{padding-bottom:40px}
 @media (max-width:560px){main,header,footer{padding-left:12px;padding-right:12px}section{padding:16px 14px}
+th.kind,td.kind{display:none}td.name{min-width:7.5em}th,td{padding-right:8px}
 h1{font-size:25px}.number.big b{font-size:38px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}}
 @media print{body{background:#fff}section{break-inside:avoid;border:0;padding:8px 0}nav{display:none}}
 """
@@ -109,7 +111,7 @@ class Column(NamedTuple):
     """How one column of a table is headed and set."""
 
     title: str
-    kind: str = ""  # "n": numbers, to the right; "note": words, not squeezed
+    kind: str = ""  # "n": numbers, to the right; "note": words, not squeezed; "kind": not on a phone
 
 
 def table(columns: Sequence[Column], rows: Iterable[tuple[str, Sequence[str]]], label: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ _MOST_POINTS = 1200  # a figure is about as many pixels wide
 _HIGHER = ("accuracy", "bleu", "chrf", "f1", "precision", "recall", "auc", "r2", "tokens_per_s", "correct")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """A finite number; bool is none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

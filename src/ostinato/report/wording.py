@@ -27,6 +27,25 @@ def words(metric: str) -> str:
     return metric.replace("/", " ").replace("_", " ")
 
 
+def compared(own: float, rival: float, metric: str, lower: bool) -> str:
+    """How a model's `own` figure stands to a rival's: "the model is 20.0% better"; from twice on as a factor.
+
+    Args:
+        lower: a lower figure is the better one.
+    """
+    if own == rival:
+        return "the model equals it"
+    side = "better" if (own < rival) == lower else "worse"
+    name = words(metric.rpartition("/")[2])
+    if own > 0 and rival > 0 and max(own, rival) >= 2 * min(own, rival):
+        if own > rival:
+            return f"the model is {side}, with {own / rival:,.1f} times its {name}"
+        return f"the model is {side}: the baseline has {rival / own:,.1f} times its {name}"
+    share = abs(own - rival) / abs(rival) if rival else math.inf
+    # A share of a figure of the other sign says nothing.
+    return f"the model is {share:.1%} {side}" if share < 1 else f"the model is {side}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as '8.4 s', '3 min 20 s' or '5 h 12 min'."""
     if seconds < 60:
@@ -77,7 +96,7 @@ def course(events: Events) -> str:
         ("optimiser steps", _last(steps, "step", lambda step: f"{step:,.0f}")),
         ("epochs", _last(steps, "epoch", lambda epoch: f"{epoch:.2f}")),
         ("tokens read", _last(steps, "tokens", lambda tokens: f"{tokens:,.0f}")),
-        ("tokens per second", f"{statistics.median(speeds):,.0f} (median of {len(speeds)} reports)" if speeds else ""),
+        ("tokens per second", f"{statistics.median(speeds):,.0f}{_median_of(speeds)}" if speeds else ""),
         ("evaluations", str(scores) if scores else ""),
         ("device", " ".join(str(start[key]) for key in ("device", "dtype") if start.get(key))),
         ("machine", str(start.get("machine") or "")),
@@ -89,6 +108,10 @@ def course(events: Events) -> str:
         ),
     ]
     return facts(pairs)
+
+
+def _median_of(speeds: Sequence[float]) -> str:
+    return f" (median of {len(speeds)} reports)" if speeds[1:] else ""
 
 
 def _last(steps: Sequence[Event], key: str, say: Any) -> str:

@@ -100,5 +100,5 @@ def _memoryless(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, li
         raise KeyboardInterrupt  # half a baseline is none
     parameters = sum(p.numel() for p in model.parameters())
     figures = {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
-    note = f"sees the current token only; {own.train.epochs} epoch(s)"
+    note = f"sees the current token only; {own.train.epochs} epoch{'s' if own.train.epochs > 1 else ''}"
     return row("feed-forward net", "baseline", parameters, figures, report.items_per_second, note)

@@ -83,7 +83,7 @@ def enough(text: Text, what: str) -> None:
     """
     if len(text.ids) < 2:
         raise RecipeError(
-            f"{what} has {len(text.ids)} token(s) and needs two or more; give a longer text or other data.fractions"
+            f"{what} needs two tokens or more and has {len(text.ids)}; give a longer text or other data.fractions"
         )
 
 

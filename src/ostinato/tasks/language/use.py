@@ -72,5 +72,5 @@ def continue_text(
         ValueError: the prompt has words that the model does not know, unless `unknown` lets them be <unk>.
     """
     model, _, tokenizer, _ = load(path)
-    known(tokenizer, "" if unknown else prompt, stop)
+    known(tokenizer, "" if unknown else prompt, stop, ", or let them be <unk> by --allow-unknown")
     return written(model, tokenizer, prompt, count, sampling, stop)

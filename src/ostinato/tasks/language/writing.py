@@ -36,7 +36,7 @@ def known(tokenizer: Tokenizer, prompt: str, stop: str = "", way_out: str = "") 
         word = strange[0]
         hint = near(word, tokenizer.itos) if tokenizer.size <= 50_000 and len(word) > 1 else ""
         raise ValueError(
-            f"the prompt has {len(strange)} token(s) that the model never saw ({', '.join(map(repr, strange[:5]))})"
+            f"the prompt has tokens that the model never saw ({', '.join(map(repr, strange[:5]))})"
             f"{hint if 'did you mean' in hint else ''}; change them{way_out}"
         )
     if never := tokenizer.unknown_words(stop):
