@@ -47,12 +47,17 @@ class Layer(nn.Module, ABC):
 
         Raises:
             TypeError: this layer, or one inside it, reads the whole sequence.
+            ValueError: x has no row for each sequence.
         """
         for part in self.modules():
             if isinstance(part, Layer) and not isinstance(part, Recurrent):
                 rest = "" if part is self else f" without it: this {type(self).__name__} holds one"
                 name = type(part).__name__
                 raise TypeError(f"{name} reads the whole sequence, so it cannot stream; use a Stack{rest}")
+        if x.ndim == 0 or (x.ndim == 1 and x.is_floating_point()):
+            raise ValueError(
+                f"x must be [B, D], or ids [B] int64, and is {_kind(x)}; for one sequence write x.unsqueeze(0)"
+            )
         y, state = self.scan(x.unsqueeze(1), state, None, None)
         return y.squeeze(1), state
 
@@ -113,25 +118,41 @@ class Cell(Recurrent[S]):
 
 
 def _check(x: Tensor, lengths: Tensor | None, resets: Tensor | None) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            "x must be a tensor, [B, T, D] floating or ids [B, T] int64, and came as a "
+            f"{type(x).__name__}; write torch.tensor(x)"
+        )
+    if x.ndim == 2 and x.is_floating_point():
+        raise ValueError(
+            f"x must be [B, T, D], or ids [B, T] int64, and is {_kind(x)}; "
+            "for one sequence write x.unsqueeze(0), for one time step call `step`"
+        )
     if x.ndim < 2 or x.shape[1] == 0:
         raise ValueError(f"x must be [B, T, D] or ids [B, T] with at least one step, and has shape {tuple(x.shape)}")
     batch, steps = x.shape[:2]
+    if resets is not None:
+        _check_fits("resets", resets, torch.bool, (batch, steps), "one a step")
     if lengths is not None:
-        if tuple(lengths.shape) != (batch,) or lengths.dtype != torch.int64:
-            raise ValueError(
-                f"lengths must be int64 of shape ({batch},), one a row, and are {lengths.dtype} of shape "
-                f"{tuple(lengths.shape)}"
-            )
+        _check_fits("lengths", lengths, torch.int64, (batch,), "one a row")
         # Reading values would break a trace (export, vmap); there the caller vouches for them.
         if not torch.compiler.is_compiling() and type(lengths) is Tensor and _plain(lengths):
             low, high = int(lengths.min()), int(lengths.max())
             if low < 0 or high > steps:
                 raise ValueError(f"lengths must lie in 0..{steps}, the padded length, and reach from {low} to {high}")
-    if resets is not None and (tuple(resets.shape) != (batch, steps) or resets.dtype != torch.bool):
-        raise ValueError(
-            f"resets must be bool of shape ({batch}, {steps}), one a step, and are {resets.dtype} of shape "
-            f"{tuple(resets.shape)}"
-        )
+
+
+def _check_fits(name: str, given: Tensor, dtype: torch.dtype, shape: tuple[int, ...], each: str) -> None:
+    wanted = f"{str(dtype).removeprefix('torch.')} of shape {shape}, {each}"
+    if not isinstance(given, Tensor):
+        kind = type(given).__name__
+        raise ValueError(f"{name} must be a tensor, {wanted}, and came as a {kind}; write torch.tensor({name})")
+    if tuple(given.shape) != shape or given.dtype != dtype:
+        raise ValueError(f"{name} must be {wanted}, and are {_kind(given)}")
+
+
+def _kind(t: Tensor) -> str:
+    return f"{str(t.dtype).removeprefix('torch.')} of shape {tuple(t.shape)}"
 
 
 def _plain(t: Tensor) -> bool:

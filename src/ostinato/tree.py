@@ -20,9 +20,14 @@ def leaves(tree: Any) -> list[Tensor]:
     return pytree.tree_leaves(tree)
 
 
+def structure(tree: Any) -> pytree.TreeSpec:
+    """How a tree is built, without its leaves: equal for trees that can stand for each other."""
+    return pytree.tree_structure(tree)
+
+
 def like(tree: Any, new: Sequence[Tensor]) -> Any:
     """The structure of `tree` filled with the leaves `new`."""
-    return pytree.tree_unflatten(list(new), pytree.tree_structure(tree))
+    return pytree.tree_unflatten(list(new), structure(tree))
 
 
 def where(rows: Tensor, new: T, old: T) -> T:

@@ -118,6 +118,10 @@ def test_rows_without_a_vector_are_of_the_size_of_those_found() -> None:
         (binary()[:-10], "is cut short: 6 vectors promised, 5 there"),
         (binary()[:30], "is cut short: 6 vectors promised, 1 there"),
         (b"a 1 2\nb 1 nan\n", "numbers that are not finite, for 'b'"),
+        (b"a nan 2 3\nb 1 2 3\n", "numbers that are not finite, for 'a'"),
+        (b"a 1 2 -INF\nb 1 2 3\n", "numbers that are not finite, for 'a'"),
+        (b"2 2\na 1 2\nb 1e39 2\n", "numbers that are not finite, for 'b'"),
+        (b"1 2\na " + struct.pack("<2f", 1.5, float("-inf")), "numbers that are not finite, for 'a'"),
     ],
 )
 def test_what_is_no_vector_file_is_refused(tmp_path: Path, raw: bytes, sentence: str) -> None:
@@ -138,6 +142,14 @@ def test_vectors_of_another_language_are_refused(tmp_path: Path) -> None:
         read_vectors(tmp_path / "glove.txt", ["Hund", "Katze"])
     with pytest.raises(ValueError, match="none of the 2 entries has a vector"):
         embedding_from(Vectors({"a": 0}, MATRIX[:1]), ["Hund", "Katze"], generator=torch.Generator())
+
+
+def test_a_vector_that_is_not_finite_reaches_no_embedding() -> None:
+    vectors = Vectors({"a": 0, "b": 1}, np.array([[1, 2], [np.nan, 4]], dtype=np.float32))
+    with pytest.raises(ValueError, match="the vector of 'B' has numbers that are not finite"):
+        embedding_from(vectors, ["x", "a", "B"], generator=torch.Generator())
+    weight, _ = embedding_from(vectors, ["x", "a"], generator=torch.Generator().manual_seed(0))
+    assert weight.isfinite().all()
 
 
 def test_a_missing_vector_file(tmp_path: Path) -> None:

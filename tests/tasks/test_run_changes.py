@@ -48,6 +48,14 @@ def test_resume_takes_and_records_what_may(cli: Command, run: Path) -> None:
     assert (recipe.train.epochs, recipe.train.optimiser.weight_decay) == (3, 0.5)
 
 
+def test_resume_sweeps_what_a_killed_write_left(cli: Command, run: Path) -> None:
+    left = [run / ".report.html.12ab34cd.tmp", run / "checkpoint" / ".last.safetensors.12ab34cd.tmp"]
+    for file in left:
+        file.write_text("half")
+    assert cli("train", "--resume", run).code == 0
+    assert not any(file.exists() for file in left)
+
+
 def test_new_settings_reach_the_optimiser_that_goes_on(cli: Command, run: Path) -> None:
     """Decay so strong that it shows: the weights of a run that goes on with it are smaller."""
     other = Path(shutil.copytree(run, run.parent / "other"))

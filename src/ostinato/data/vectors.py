@@ -14,7 +14,8 @@ from ostinato.data.files import open_bytes
 
 BLOCK = 1 << 20
 DECIMAL = re.compile(rb"[-+]?\d+\.\d+(e[-+]?\d+)?", re.IGNORECASE)
-NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+# NaN and infinity count as columns, so that they are refused as numbers and not taken for the end of a word.
+NUMBER = re.compile(rb"[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|nan|inf|infinity)", re.IGNORECASE)
 FASTTEXT_MODEL = b"\xba\x16\x4f\x2f"
 
 
@@ -64,7 +65,7 @@ def embedding_from(vectors: Vectors, itos: Sequence[str], *, generator: torch.Ge
     """A start for an embedding: float32 [V, D], row i the vector of `itos[i]`, or of its lower-case form.
 
     Rows without a vector are drawn normal with mean 0 and the standard deviation of the numbers found, so that they are
-    of the same size. Raises ValueError if not one entry has a vector.
+    of the same size. Raises ValueError if not one entry has a vector, or one has numbers that are not finite.
     """
     known = [vectors.words.get(token, vectors.words.get(token.lower(), -1)) for token in itos]
     missing = [token for token, row in zip(itos, known, strict=True) if row < 0]
@@ -74,6 +75,9 @@ def embedding_from(vectors: Vectors, itos: Sequence[str], *, generator: torch.Ge
         raise ValueError(f"none of the {len(itos)} entries has a vector ({shown}, ...); take vectors of their language")
     rows = torch.tensor(known)
     taken = torch.from_numpy(vectors.matrix[[row for row in known if row >= 0]])
+    if not taken.isfinite().all():
+        token = itos[[i for i, row in enumerate(known) if row >= 0][int(taken.isfinite().all(1).int().argmin())]]
+        raise ValueError(f"the vector of {token!r} has numbers that are not finite; all must be: leave that word out")
     weight = torch.randn(len(itos), taken.shape[1], generator=generator) * taken.std(correction=0)
     weight[rows >= 0] = taken
     return weight, Coverage(found, len(itos), found / len(itos), tuple(missing[:10]))
@@ -125,11 +129,13 @@ def _text(
             raise ValueError(f"line {number} of {path} has {spaces} columns, {columns} were expected; mend or drop it")
         if wanted is None or word in wanted:
             try:
-                yield word, np.array(values, dtype=np.bytes_).astype(np.float32)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+                    row = np.array(values, dtype=np.bytes_).astype(np.float32)
             except ValueError as error:
                 raise ValueError(
                     f"line {number} of {path} has a column that is no number ({error}); mend it"
                 ) from error
+            yield word, row
     if promised is not None and count < promised:
         raise ValueError(f"{path} is cut short: {promised} vectors promised, {count} there; fetch it again")
 

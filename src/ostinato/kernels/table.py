@@ -35,7 +35,15 @@ class Affine(NamedTuple):
     bias: Tensor | None  # [G]
 
     def value(self) -> Tensor:
-        """[B, T, G]"""
+        """[B, T, G]
+
+        Raises:
+            ValueError: x has another width than the weight takes.
+        """
+        if self.x.shape[-1] != self.weight.shape[1]:
+            raise ValueError(
+                f"x must be [B, T, {self.weight.shape[1]}] for this cell, and has shape {tuple(self.x.shape)}"
+            )
         return F.linear(self.x, self.weight, self.bias)
 
 

@@ -30,7 +30,8 @@ class Bidirectional(Layer):
         merge: "concat", "sum" or "mean".
 
     Raises:
-        ValueError: no merge has that name, or both directions are one module.
+        ValueError: no merge has that name, or both directions are one module. While reading: the widths that they give
+            differ, so sum and mean cannot add them.
     """
 
     def __init__(self, forward: Recurrent[Any], backward: Recurrent[Any], merge: str = "concat") -> None:
@@ -55,6 +56,11 @@ class Bidirectional(Layer):
         if self.merge == "concat":
             y = torch.cat([there, back], dim=-1)
         else:
+            if there.shape != back.shape:
+                raise ValueError(
+                    f"merge {self.merge!r} adds two directions of one width, but the forward layer gives "
+                    f"{list(there.shape)} and the backward one {list(back.shape)}; make them equal, or take 'concat'"
+                )
             y = (there + back) / (2 if self.merge == "mean" else 1)
         return y, BidirectionalState(after, before)
 

@@ -18,7 +18,9 @@ class Dropout(Recurrent[tuple[()]]):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.p = _chance(p)
+        if not 0 <= p < 1:
+            raise ValueError(f"p is the chance to drop, from 0 up to but not including 1, and is {p}")
+        self.p = p
 
     def initial_state(self, batch: int) -> tuple[()]:
         return ()
@@ -29,7 +31,7 @@ class Dropout(Recurrent[tuple[()]]):
         return tree.masked(F.dropout(x, self.p, self.training), lengths), ()
 
 
-class LockedDropout(Recurrent[tuple[()]]):
+class LockedDropout(Dropout):
     """While training, a feature of a row is zero at all time steps, or at none (Gal & Ghahramani 2016).
 
     One mask a row and feature, drawn anew by each call: over truncated BPTT each chunk has its own, a reset inside
@@ -40,21 +42,8 @@ class LockedDropout(Recurrent[tuple[()]]):
         ValueError: p lies outside [0, 1).
     """
 
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = _chance(p)
-
-    def initial_state(self, batch: int) -> tuple[()]:
-        return ()
-
     def scan(
         self, x: Tensor, state: tuple[()], lengths: Tensor | None, resets: Tensor | None
     ) -> tuple[Tensor, tuple[()]]:
         mask = F.dropout(x.new_ones(x.shape[0], 1, *x.shape[2:]), self.p, self.training)
         return tree.masked(x * mask, lengths), ()
-
-
-def _chance(p: float) -> float:
-    if not 0 <= p < 1:
-        raise ValueError(f"p is the chance to drop, from 0 up to but not including 1, and is {p}")
-    return p

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from ..recurrent import Layer, Recurrent
 
+# torch's words for widths that do not fit: of a product, of a normalisation.
+WIDTHS = ("shapes cannot be multiplied", "normalized_shape")
+
 
 class Stack(Recurrent[tuple[Any, ...]]):
     """x -> parts[0] -> parts[1] -> ... -> y. The state is the tuple of the parts' states.
@@ -18,6 +21,7 @@ class Stack(Recurrent[tuple[Any, ...]]):
     Raises:
         TypeError: a part is no Layer.
         ValueError: there is no part, or a state has another number of entries than there are parts.
+            While reading, a part cannot take what the one before it gave; the message names both.
     """
 
     def __init__(self, *parts: Layer) -> None:
@@ -39,10 +43,21 @@ class Stack(Recurrent[tuple[Any, ...]]):
         if len(state) != len(self.parts):
             raise ValueError(f"this Stack has {len(self.parts)} parts, so {len(self.parts)} states, not {len(state)}")
         after = []
-        for part, s in zip(self._layers(), state, strict=True):
-            x, s = part.scan(x, s, lengths, resets)
+        for i, (part, s) in enumerate(zip(self._layers(), state, strict=True)):
+            try:
+                x, s = part.scan(x, s, lengths, resets)
+            except (RuntimeError, ValueError) as error:
+                if isinstance(error, RuntimeError) and not any(words in str(error) for words in WIDTHS):
+                    raise
+                raise ValueError(self._located(i, x, error)) from error
             after.append(s)
         return x, tuple(after)
+
+    def _located(self, i: int, x: Tensor, error: Exception) -> str:
+        names = [type(part).__name__ for part in self.parts]
+        origin = f", which part {i - 1}, {names[i - 1]}, gave" if i else ""
+        told = f"part {i} of the Stack, {names[i]}, was to read x of shape {tuple(x.shape)}{origin}: {error}"
+        return told if isinstance(error, ValueError) else f"{told}; give it the width that it reads"
 
     def _layers(self) -> list[Layer]:
         return list(self.parts)  # type: ignore[arg-type]  # ModuleList forgets what it holds

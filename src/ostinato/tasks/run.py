@@ -123,6 +123,12 @@ class Run:
             data["tokenizer"] = digest(self.tokenizer)
         atomic_write(self.path / "config.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
+    def sweep(self) -> None:
+        """Removes what a process killed in the middle of a write has left behind."""
+        for folder in (self.path, self.checkpoint):
+            for file in folder.glob(".*.tmp"):
+                file.unlink(missing_ok=True)
+
     def event(self, event: dict[str, Any]) -> None:
         """Adds a line to events.jsonl."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event}, ensure_ascii=False)

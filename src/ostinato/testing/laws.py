@@ -1,39 +1,105 @@
-"""The laws, one function each: it returns nothing, or raises an AssertionError that names the law and the error."""
+"""The laws of a part that reads whole sequences, and the order in which all laws are tried.
 
-import warnings
+A law returns nothing, or raises an AssertionError that names the law, the part and the error.
+"""
+
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .. import kernels, tree
-from .cases import STEPS, Case, gradients, same
+from .. import tree
+from .cases import STEPS, Case, broken, gradients, law, same
+from .derivatives import law_gradients_are_right, law_torch_func
 from .parity import compare
+from .streaming import law_causality, law_exported_step_is_step, law_split_is_whole, law_step_is_scan
 
 LENGTHS = (7, 4, 1, 0)
 RESETS = ((0, 3), (1, 0), (1, 2), (1, 5), (3, 4))  # (row, step)
 
 
-def law_step_is_scan(case: Case) -> None:
-    """Reading step by step is reading at once."""
+@law("a batch is read")
+@torch.no_grad()
+def law_a_batch_is_read(case: Case) -> None:
+    """`initial_state(b)` has b rows in every leaf, and one step [b, 1, ...] is read: (y [b, 1, ...], state)."""
+    for rows in (1, 4):
+        for leaf in tree.leaves(case.part.initial_state(rows)):
+            if leaf.shape[:1] != (rows,):
+                got = f"initial_state({rows}) has a leaf of shape {list(leaf.shape)}"
+                broken(case, "a batch is read", f"{got}; rows first: axis 0 of every leaf must be {rows}")
+        _read(case, "a batch is read", rows, 1)
+
+
+@law("size is constant")
+@torch.no_grad()
+def law_size_is_constant(case: Case) -> None:
+    """The state after any number of steps has the structure, shapes and dtypes of the initial one; y has x's steps."""
+    for rows in (1, 4):
+        first = case.part.initial_state(rows)
+        want = [(list(leaf.shape), leaf.dtype) for leaf in tree.leaves(first)]
+        for t in (1, STEPS):
+            after = _read(case, "size is constant", rows, t)
+            got = [(list(leaf.shape), leaf.dtype) for leaf in tree.leaves(after)]
+            if got != want:
+                broken(case, "size is constant", f"the state began as {want} and is {got} after {t} steps")
+            if tree.structure(after) != tree.structure(first):
+                types = f"the state began as a {type(first).__name__} and is a {type(after).__name__}"
+                broken(case, "size is constant", f"{types}, or their entries differ so; give it back as it came")
+
+
+def _read(case: Case, name: str, rows: int, t: int) -> object:
+    y, after = case.part(case.x[:rows, :t])
+    if y.shape[:2] != (rows, t):
+        broken(case, name, f"y has shape {list(y.shape)}; rows and steps of x come first: [{rows}, {t}, ...]")
+    return after
+
+
+@law("nothing is mutated")
+def law_nothing_is_mutated(case: Case) -> None:
+    """Reading changes neither its inputs nor the part: parameters and buffers stay, and a second reading is the first.
+
+    So a part that draws random numbers in evaluation mode breaks this law, and one that keeps a state to itself.
+    """
+    given = {"x": case.x, "state": case.state, "lengths": torch.tensor(LENGTHS), "resets": case.x.new_zeros(4, 7) > 0}
+    before = tree.map(lambda leaf: leaf.detach().clone(), _held(case, given))
+    with torch.no_grad():  # first: a gradient's own error about such a change would hide what has changed
+        first = case.part(case.x, case.state)
+        case.part(case.x)
+        _check_unchanged(case, before, given)
+        same(case, "nothing is mutated", **{"a second reading": (case.part(case.x, case.state), first)})
+    gradients(case.part, case.x, case.state, lengths=given["lengths"])
+    case.part(*given.values())
+    _check_unchanged(case, before, given)
+
+
+def _held(case: Case, given: dict) -> dict[str, list[Tensor]]:
+    held = given | dict(case.part.named_parameters()) | dict(case.part.named_buffers())
+    return {name: tree.leaves(value) for name, value in held.items()}
+
+
+def _check_unchanged(case: Case, before: dict[str, list[Tensor]], given: dict) -> None:
+    now = _held(case, given)
+    if now.keys() != before.keys():
+        others = ", ".join(sorted(now.keys() ^ before.keys()))
+        broken(case, "nothing is mutated", f"reading added or removed {others}; hold such values in the state")
+    for name, leaves in before.items():
+        for new, old in zip(now[name], leaves, strict=True):
+            if not torch.equal(new, old):
+                what = f"reading has changed {name} (a tensor of shape {list(old.shape)})"
+                broken(case, "nothing is mutated", f"{what}; compute new tensors, without in-place operations")
+
+
+@law("rows are independent")
+def law_rows_are_independent(case: Case) -> None:
+    """Rows picked in another order give those rows' outputs, whoever else is in the batch."""
     y, after = case.part(case.x, case.state)
-    ys, state = [], case.state
-    for t in range(STEPS):
-        out, state = case.part.step(case.x[:, t], state)
-        ys.append(out)
-    same(case, "step is scan", y=(torch.stack(ys, dim=1), y), state=(state, after))
+    for rows in (torch.tensor([2, 0, 3, 1]), torch.tensor([3, 1]), torch.tensor([2])):
+        got, state = case.part(case.x[rows], tree.select(case.state, rows))
+        same(case, "rows are independent", y=(got, y[rows]), state=(state, tree.select(after, rows)))
 
 
-def law_split_is_whole(case: Case) -> None:
-    """Reading in two chunks, the state carried over, is reading at once."""
-    y, after = case.part(case.x, case.state)
-    for k in (1, 4):
-        first, state = case.part(case.x[:, :k], case.state)
-        second, state = case.part(case.x[:, k:], state)
-        same(case, "split is whole", y=(torch.cat([first, second], dim=1), y), state=(state, after))
-
-
+@law("padding changes nothing")
 def law_padding_changes_nothing(case: Case) -> None:
     """A padded row is the row alone: output, zeros after it, final state, gradients; whatever fills the padding."""
     lengths = torch.tensor(LENGTHS)
@@ -56,6 +122,7 @@ def law_padding_changes_nothing(case: Case) -> None:
     same(case, "gradients ignore the padding", gradient=(got, want))
 
 
+@law("a reset begins a sequence")
 def law_a_reset_begins_a_sequence(case: Case) -> None:
     """A row cut by resets is several sequences, each from the initial state; a reset past the length is none."""
     resets = torch.zeros(case.x.shape[:2], dtype=torch.bool)
@@ -76,107 +143,28 @@ def law_a_reset_begins_a_sequence(case: Case) -> None:
             same(case, "after a reset the state is that of the last sequence", state=(here, last))
 
 
-def law_causality(case: Case) -> None:
-    """No output depends on a later input."""
-    y, _ = case.part(case.x, case.state)
-    for k in (1, 5):
-        later = case.x[:, k:] + 1
-        x = torch.cat([case.x[:, :k], later if case.ids is None else later % case.ids], dim=1)
-        same(case, "causality", y=(case.part(x, case.state)[0][:, :k], y[:, :k]))
-
-
-def law_size_is_constant(case: Case) -> None:
-    """The state after any number of steps has the shapes and dtypes of the initial one, rows first."""
-    for rows in (1, 4):
-        want = [(leaf.shape, leaf.dtype) for leaf in tree.leaves(case.part.initial_state(rows))]
-        assert all(shape[:1] == (rows,) for shape, _ in want), f"law 'rows first': leaves of shape {want}"
-        for t in (1, STEPS):
-            got = [(leaf.shape, leaf.dtype) for leaf in tree.leaves(case.part(case.x[:rows, :t])[1])]
-            assert got == want, f"law 'size is constant': the state began as {want} and is {got} after {t} steps"
-
-
-def law_rows_are_independent(case: Case) -> None:
-    """Rows picked in another order give those rows' outputs, whoever else is in the batch."""
-    y, after = case.part(case.x, case.state)
-    for rows in (torch.tensor([2, 0, 3, 1]), torch.tensor([3, 1]), torch.tensor([2])):
-        got, state = case.part(case.x[rows], tree.select(case.state, rows))
-        same(case, "rows are independent", y=(got, y[rows]), state=(state, tree.select(after, rows)))
-
-
-def law_nothing_is_mutated(case: Case) -> None:
-    """Reading changes neither its inputs nor the part: parameters and buffers stay."""
-    given = {"x": case.x, "state": case.state, "lengths": torch.tensor(LENGTHS), "resets": case.x.new_zeros(4, 7) > 0}
-    held = [given, dict(case.part.state_dict(keep_vars=True))]
-    before = tree.map(lambda leaf: leaf.detach().clone(), held)
-    gradients(case.part, given["x"], given["state"], lengths=given["lengths"])
-    case.part(given["x"], given["state"], given["lengths"], given["resets"])
-    for new, old in zip(tree.leaves(held), tree.leaves(before), strict=True):
-        assert torch.equal(new, old), f"law 'nothing is mutated': a tensor of shape {list(old.shape)} has changed"
-
-
+@law("kernels equal the walk")
 def law_kernels_equal_the_walk(case: Case) -> None:
     """Each backend that takes the part gives the reference loop's outputs, state and gradients."""
     for row in compare(case.part, case.x.shape[-1], case.ids, case.dtype):
-        assert row["ok"], f"law 'kernels equal the walk' is broken by {type(case.part).__name__}: {row}"
+        if not row["ok"]:
+            broken(case, "kernels equal the walk", f"{row}")
 
 
-def law_torch_func(case: Case) -> None:
-    """vmap is a loop, jvp is jacrev times the vector, the gradient has a derivative: on the reference."""
-    state = tree.select(case.state, torch.arange(2))
-    params = {name: p.detach() for name, p in case.part.named_parameters()}
-    name, u = ("x", case.x[:2, :3]) if case.ids is None else next(iter(params.items()))
-
-    def f(u: Tensor) -> Tensor:
-        x, rest = (u, params) if name == "x" else (case.x[:2, :3], {**params, name: u})
-        return torch.func.functional_call(case.part, rest, (x, state))[0]
-
-    def energy(u: Tensor) -> Tensor:
-        return f(u).square().sum()
-
-    with kernels.backend(kernels.REFERENCE), warnings.catch_warnings():
-        # torch's own table of forward derivatives is still made with torch.jit.
-        warnings.filterwarnings("ignore", message="`torch.jit.script`", category=DeprecationWarning)
-        v = torch.linspace(-1, 1, u.numel(), dtype=u.dtype).view_as(u)
-        many = torch.stack([u, v, u + v])
-        same(case, "vmap is a loop", y=(torch.func.vmap(f)(many), torch.stack([f(m) for m in many])))
-        y, slope, *_ = torch.func.jvp(f, (u,), (v,))
-        product = (torch.func.jacrev(f)(u).flatten(y.ndim) @ v.flatten()).view_as(slope)
-        same(case, "jvp is jacrev times v", y=(y, f(u)), slope=(slope, product))
-        leaf = u.clone().requires_grad_()
-        (first,) = torch.autograd.grad(energy(leaf), leaf, create_graph=True)
-        second = torch.autograd.grad((first * v).sum(), leaf, materialize_grads=True)[0]
-        _, want, *_ = torch.func.jvp(torch.func.grad(energy), (u,), (v,))
-        same(case, "double backward", gradient=(second, want))
-
-
-def law_exported_step_is_step(case: Case) -> None:
-    """`torch.export` of the step gives the step."""
-
-    class Step(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.part = case.part
-
-        def forward(self, x: Tensor, *leaves: Tensor) -> list[Tensor]:
-            y, state = self.part.step(x, tree.like(case.state, leaves))
-            return [y, *tree.leaves(state)]
-
-    call = (case.x[:, 0], *tree.leaves(case.state))
-    with torch.no_grad():
-        exported = torch.export.export(Step(), call, strict=False).module()
-        same(case, "the exported step is the step", y=(exported(*call), Step()(*call)))
-
-
+# A part that breaks one law breaks later ones too: what is simple comes first, so that the first told is the cause.
 LAWS: tuple[Callable[[Case], None], ...] = (
+    law_a_batch_is_read,
+    law_size_is_constant,
+    law_nothing_is_mutated,
+    law_rows_are_independent,
+    law_causality,
     law_step_is_scan,
     law_split_is_whole,
     law_padding_changes_nothing,
     law_a_reset_begins_a_sequence,
-    law_causality,
-    law_size_is_constant,
-    law_rows_are_independent,
-    law_nothing_is_mutated,
+    law_gradients_are_right,
     law_kernels_equal_the_walk,
     law_torch_func,
     law_exported_step_is_step,
 )
+STREAMING = frozenset({law_causality, law_step_is_scan, law_split_is_whole, law_exported_step_is_step})

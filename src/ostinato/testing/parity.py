@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from .. import kernels, tree
-from ..recurrent import Layer, Recurrent
+from ..recurrent import Layer
 from .cases import TOLERANCE, case, distance, gradients, sequence
 
 
-def parity_rows(make: Callable[[], Recurrent[Any]], d_in: int, *, seed: int = 0) -> list[dict[str, Any]]:
+def parity_rows(make: Callable[[], Layer], d_in: int, *, seed: int = 0) -> list[dict[str, Any]]:
     """How far each backend is from the reference loop in float64, one row a backend and dtype.
 
     A row: {"backend", "dtype", "out", "state", "gradients", "ok"}. The numbers are the largest errors, relative to
@@ -25,7 +25,7 @@ def parity_rows(make: Callable[[], Recurrent[Any]], d_in: int, *, seed: int = 0)
     return [row for dtype in (torch.float32, torch.float64) for row in compare(part, d_in, None, dtype)]
 
 
-def parity_table(factories: Mapping[str, Callable[[], Recurrent[Any]]], d_in: int = 5) -> list[dict[str, Any]]:
+def parity_table(factories: Mapping[str, Callable[[], Layer]], d_in: int = 5) -> list[dict[str, Any]]:
     """`parity_rows` of each part in a mapping of names to factories, with the name as "cell".
 
     >>> from ostinato.cells import cells

@@ -62,6 +62,8 @@ def train(recipe: LanguageRecipe, folder: Path | None, listen: Listener, resume:
         run = Run.open(folder, needs=RESUMED)
         before = validate(LanguageRecipe, read(run.recipe), str(run.recipe))
         refuse_changes(before, recipe, FREE, FIXED, " in a run that goes on; start a new one for that")
+        if first:
+            run.sweep()
         corpus = Corpus.read(recipe, Tokenizer.load(run.tokenizer))
     else:
         corpus = Corpus.read(recipe)
