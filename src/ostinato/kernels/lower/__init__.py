@@ -1,0 +1,23 @@
+"""Lowering: a step written in plain PyTorch becomes a small graph of rows, forward and backward."""
+
+from .ir import Graph, Node, Value, ancestors, offsets, width_of
+from .read import Product, Reading, Total, read
+from .trace import Trace, trace, written_at
+from .vocabulary import Outside
+
+__all__ = [
+    "Graph",
+    "Node",
+    "Outside",
+    "Product",
+    "Reading",
+    "Total",
+    "Trace",
+    "Value",
+    "ancestors",
+    "offsets",
+    "read",
+    "trace",
+    "width_of",
+    "written_at",
+]

@@ -1,0 +1,113 @@
+"""A step and its vector-Jacobian product as one small graph of ATen operations: `torch.fx`, concrete features.
+
+The batch is a size that no feature has, so that it marks the batch axis wherever it appears.
+"""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_ODD_SIZES = (7919, 7927, 7933, 7937, 7949, 7951, 7963, 7993, 8009, 8011)
+_FURTHER = (
+    "native_layer_norm", "native_layer_norm_backward", "addmm", "sigmoid_backward", "tanh_backward",
+    "threshold_backward", "var_mean", "_softmax", "_softmax_backward_data", "silu", "silu_backward", "mean", "softplus",
+    "softplus_backward", "gelu", "gelu_backward", "leaky_relu", "leaky_relu_backward",
+)  # fmt: skip
+
+Step = Callable[..., tuple[Tensor, Any]]  # (drive, state, *weights) -> (out, state)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The joint graph, and what its inputs and outputs are; all trees are flat, in the order of their leaves."""
+
+    graph: fx.Graph
+    rows: int  # the size that marks the batch axis
+    drive: list[fx.Node]
+    state: list[fx.Node]
+    weights: list[fx.Node]
+    cot: list[fx.Node]  # gradient of the output
+    dstate: list[fx.Node]  # gradients of the state after the step
+    out: fx.Node
+    new_state: list[fx.Node]
+    ddrive: list[Any]  # gradients; None where nothing depends
+    dbefore: list[Any]
+    dweights: list[Any]
+
+
+def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor]) -> Trace:
+    """Traces a step.
+
+    Args:
+        drive, state: trees of one row each: tensors [features], whose values do not matter.
+        weights: tensors.
+    """
+    taken = {size for t in (*pytree.tree_leaves((drive, state)), *weights) for size in t.shape}
+    rows = next(size for size in _ODD_SIZES if size not in taken)
+
+    def batch(row: Tensor) -> Tensor:
+        return row.new_empty(rows, *row.shape)
+
+    inputs = (pytree.tree_map(batch, drive), pytree.tree_map(batch, state), *(torch.empty_like(w) for w in weights))
+
+    def joint(inputs: Any, cot: Any) -> Any:
+        value, vjp, *_ = torch.func.vjp(step, *inputs)
+        return value, vjp(cot)
+
+    cot = pytree.tree_map(torch.empty_like, step(*inputs))
+    graph = make_fx(joint, decomposition_table=_table(), tracing_mode="fake")(inputs, cot).graph
+    graph.eliminate_dead_code()
+    holders = iter([node for node in graph.nodes if node.op == "placeholder"])
+    output = next(node for node in graph.nodes if node.op == "output").args[0]
+    results = iter(pytree.tree_leaves(output, is_leaf=lambda x: x is None))
+    n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
+
+    def take(nodes: Any, count: int) -> list[Any]:
+        return [next(nodes) for _ in range(count)]
+
+    return Trace(
+        graph, rows,
+        drive=take(holders, n_drive), state=take(holders, n_state), weights=take(holders, len(weights)),
+        cot=take(holders, 1), dstate=take(holders, n_state),
+        out=next(results), new_state=take(results, n_state),
+        ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
+    )  # fmt: skip
+
+
+def _table() -> dict[Any, Any]:
+    table = dict(core_aten_decompositions())
+    table.update(get_decompositions([getattr(torch.ops.aten, name) for name in _FURTHER]))
+    return table
+
+
+class _Finder(TorchDispatchMode):
+    """Remembers which line of the user's code first called an operation."""
+
+    def __init__(self, name: str, files: frozenset[str]) -> None:
+        super().__init__()
+        self.name, self.files, self.line = name, files, ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self.line and func.overloadpacket.__name__ == self.name:
+            for frame in reversed(traceback.extract_stack()):
+                if frame.filename in self.files:
+                    self.line = f"{frame.filename}, line {frame.lineno}: {(frame.line or '').strip()}"
+                    break
+        return func(*args, **(kwargs or {}))
+
+
+def written_at(name: str, step: Step, functions: Sequence[Any], example: Any) -> str:
+    """Where `functions` call the ATen operation of that name; "" where they do not by themselves."""
+    files = frozenset(f.__code__.co_filename for f in functions if hasattr(f, "__code__"))
+    finder = _Finder(name, files)
+    with finder, torch.no_grad():
+        step(*example)
+    return finder.line
