@@ -6,17 +6,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from ostinato import tree
 from ostinato.cells import cells
-from ostinato.cells.activation import activations
 from ostinato.kernels import computed
 from ostinato.kernels.lower import Node, Outside, Reading, Value, read, trace, written_at
-from ostinato.recurrence import Recurrence
+from steps import CASES, STEPS, H, attention, step_of
 
-B, H = 6, 5
+B = 6
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "neg": torch.neg, "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
     "relu": torch.relu, "abs": torch.abs, "sqrt": torch.sqrt, "erf": torch.erf, "sign": torch.sign, "add": torch.add,
@@ -102,10 +100,6 @@ def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tens
         torch.testing.assert_close(g, w, rtol=1e-12, atol=1e-12)
 
 
-def step_of(recurrence: Recurrence) -> Callable[..., Any]:
-    return lambda drive, state, *weights: recurrence.step(drive, state, *weights)[:2]
-
-
 def example(cell: Any) -> tuple[Any, Any, list[Tensor]]:
     cell = cell.double()
     drive = tree.at(computed(cell.drive(torch.randn(B, 1, 4, dtype=torch.float64))), 0)
@@ -113,47 +107,11 @@ def example(cell: Any) -> tuple[Any, Any, list[Tensor]]:
     return tree.detach(drive), state, [w.detach() for w in cell.weights()]
 
 
-CASES = [(name, {}) for name in cells] + [(n, {"activation": f}) for n in ("elman", "jordan") for f in activations]
-
-
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_every_cell_is_lowered(name: str, options: dict[str, str]) -> None:
     torch.manual_seed(0)
     cell = cells[name](4, H, **options)
     lowered(step_of(cell.recurrence), *example(cell))
-
-
-def layernorm(d: Tensor, s: tuple[Tensor, ...], w: Tensor, g: Tensor, b: Tensor) -> Any:
-    h = F.layer_norm(d + s[0] @ w.T, (H,), g, b).tanh()
-    return h, (h,)
-
-
-def attention(d: Tensor, s: tuple[Tensor, ...], w: Tensor, v: Tensor) -> Any:
-    a = F.softmax((d + s[0] @ w.T)[..., : H - 1], -1)
-    m = 0.9 * s[1] + F.relu(s[1] @ v) * F.pad(a, (0, 1)) - 0.1 * s[0].mean(-1, keepdim=True)
-    return m.tanh(), (m.tanh(), m)
-
-
-def oddities(d: Tensor, s: tuple[Tensor, ...], w: Tensor, c: Tensor) -> Any:
-    a, b = (d @ w).split([2, 3], dim=-1)
-    low = torch.cat([b.clamp(min=-0.3), a.abs().sqrt()], dim=-1) / (1 + s[0] ** 2)
-    h = torch.where(low > c, low, F.softplus(s[0])) * (1 - c) + torch.log1p(d.exp()) - F.silu(d) / 3
-    return h[..., 1:].sum(-1, keepdim=True) * h, (h - h.amax(-1, keepdim=True),)
-
-
-def no_weights(d: Tensor, s: tuple[Tensor, ...]) -> Any:
-    h = d.sigmoid() * s[0] + 0.5
-    return h, (h,)
-
-
-def nothing_remembered(d: Tensor, s: tuple[Tensor, ...], w: Tensor) -> Any:
-    return (d @ w.T).tanh(), (torch.zeros_like(s[0]),)
-
-
-STEPS = {
-    layernorm: [(H, H), (H,), (H,)], attention: [(H, H), (H, H)], oddities: [(H, H), ()], no_weights: [],
-    nothing_remembered: [(H, H)],
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda f: f.__name__)

@@ -6,6 +6,7 @@ A node is one row of `width` numbers for each row of the batch. A value of PyTor
     in        what comes from outside: attr ("drive" | "state" | "cot" | "dstate", number)
     vector    a weight, the same for all rows: attr is its node in the trace
     const     one number
+    saved     what forward kept for backward: attr is where it begins there
     slice     attr: where it begins in args[0]
     cat       the rows of args side by side
     spread    one number a row, `width` times
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
-LEAVES = frozenset(("in", "vector", "const"))
+LEAVES = frozenset(("in", "vector", "const", "saved"))
 REDUCTIONS = frozenset(("sum", "amax"))
 VIEWS = frozenset(("slice", "cat", "spread"))
 # Pointwise, by number of arguments. Comparisons give 1.0 or 0.0, and `where` takes anything but 0.0 for true.
@@ -97,6 +98,8 @@ class Graph:
         if op not in ("add", "sub", "mul", "div"):
             return None
         a, b = args
+        if op == "add" and b.op == "neg":
+            return self.pointwise("sub", a, b.args[0])
         if op == "mul" and (_is(a, 0) or _is(b, 0)):
             return self.const(0, width)
         if b.width == width and ((op == "add" and _is(a, 0)) or (op == "mul" and _is(a, 1))):

@@ -1,0 +1,1 @@
+"""Kernels derived for the CPU: a lowered step becomes Numba source over explicit vectors, forward and backward."""

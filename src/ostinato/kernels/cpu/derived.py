@@ -1,0 +1,173 @@
+"""A recurrence as a kernel: plan and source of both directions, and what runs around them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, fx
+
+from ..lower.evaluate import Evaluated
+from ..lower.plan import Factor, plan
+from ..lower.read import read
+from ..lower.trace import Step, trace
+from .emit import Emitter
+from .frame import frame
+
+
+class Machine(Protocol):
+    """What a direction's source runs on, and the products over all steps."""
+
+    lanes: int  # of a vector
+
+    def empty(self, *shape: int) -> Tensor:
+        """Memory whose values do not matter."""
+        ...
+
+    def pack(self, matrix: Tensor) -> Tensor:
+        """A matrix [K, N] as the tile reads it."""
+        ...
+
+    def outer(self, a: Tensor, b: Tensor, start: Tensor | None) -> Tensor:
+        """The sum over batch and steps of a^T b, a [B, T, M], b [B, T, N]; with `start` [B, N] b is one step late."""
+        ...
+
+    def launch(
+        self, direction: "Direction", rows: int, steps: int, arrays: dict[str, Tensor], options: "Options"
+    ) -> None:
+        """Runs a direction over all rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction's source, the arrays that it takes, and the room that it needs."""
+
+    name: str
+    source: str
+    arrays: tuple[str, ...]
+    room: int  # numbers of scratch a row of a block
+    vectors: dict[str, fx.Node]  # weights, the same for all rows
+
+
+@dataclass(frozen=True)
+class Options:
+    """Lengths [B] and resets [B, T], in the dtype of the kernel, and the states [B, ...] that a reset returns to."""
+
+    lengths: Tensor | None = None
+    resets: Tensor | None = None
+    initial: tuple[Tensor, ...] = ()
+
+
+class Derived:
+    """A step, derived for one choice of widths.
+
+    Args:
+        step: (drive, state, *weights) -> (out, state), on trees of rows.
+        drive, state: trees of one row each, [features].
+        weights: whose values do not matter.
+
+    Raises:
+        Outside: an operation of the step is outside the vocabulary.
+    """
+
+    def __init__(self, step: Step, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine) -> None:
+        self.machine = machine
+        self.plan = plan(read(trace(step, drive, state, weights)))
+        self.trace = self.plan.reading.trace
+        self.forward_direction = self._direction("forward")
+        self.backward_direction = self._direction("backward")
+
+    def _direction(self, name: str) -> Direction:
+        emitter = Emitter(self.plan, name, self.machine.lanes)
+        source, arrays, room = frame(emitter)
+        vectors = {base: node.attr for node, base in emitter.vectors.items()}
+        return Direction(name, source, tuple(arrays), room, vectors)
+
+    def forward(
+        self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """(out [B, T, H], the states after the last step, what backward wants: `plan.forward_arrays`)."""
+        rows, steps = drive[0].shape[:2]
+        direction = self.forward_direction
+        arrays = self._weights(direction, Evaluated(zip(self.trace.weights, weights, strict=True)))
+        arrays |= self._states(start, options, last="last")
+        arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
+        self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
+        self.machine.launch(direction, rows, steps, arrays, options)
+        last = [arrays[f"last{i}"] for i in range(len(start))]
+        return arrays["out"], last, [arrays[name] for name in self.plan.forward_arrays]
+
+    def backward(
+        self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
+        kept: Sequence[Tensor], cot: Tensor, dlast: Sequence[Tensor],
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor | None], list[Tensor]]:  # fmt: skip
+        """Gradients of (drive, start, weights, initial states)."""
+        rows, steps = cot.shape[:2]
+        direction = self.backward_direction
+        value = Evaluated(zip(self.trace.weights, weights, strict=True))
+        arrays = self._weights(direction, value)
+        arrays |= dict(zip(self.plan.forward_arrays, kept, strict=True))
+        arrays |= self._states(start, options, last="dfirst")
+        arrays |= {f"dlast{i}": d for i, d in enumerate(dlast)}
+        arrays |= {f"dinitial{i}": torch.zeros_like(s) for i, s in enumerate(start)}
+        arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
+        arrays |= {"cot": cot, "sums": cot.new_zeros(rows, max(1, self.plan.sums))}
+        self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
+        self.machine.launch(direction, rows, steps, arrays, options)
+        for node, left, right in self.plan.products:
+            value.known[node] = self._product(left, right, arrays, start, options)
+        for node, at, width in self.plan.totals:
+            value.known[node] = arrays["sums"][:, at : at + width].sum(0).reshape(node.meta["val"].shape)
+        ddrive = [arrays[f"ddrive{i}"] for i in range(len(drive))]
+        dstart = [arrays[f"dfirst{i}"] for i in range(len(start))]
+        dinitial = [arrays[f"dinitial{i}"] for i in range(len(options.initial))]
+        return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
+
+    def _weights(self, direction: Direction, value: Evaluated) -> dict[str, Tensor]:
+        """Vectors, with room for a whole vector past their end, and packed matrices."""
+        found: dict[str, Tensor] = {}
+        for base, node in direction.vectors.items():
+            vector = value(node).reshape(-1)
+            found[base] = vector.new_zeros(len(vector) + self.machine.lanes)
+            found[base][: len(vector)] = vector
+        for name in direction.arrays:
+            if name.startswith("m"):
+                found[name] = self.machine.pack(value(self.plan.reading.matrices[int(name[1:])]))
+        return found
+
+    def _states(self, start: Sequence[Tensor], options: Options, last: str) -> dict[str, Tensor]:
+        found = {f"start{i}": s for i, s in enumerate(start)}
+        found |= {f"initial{i}": s for i, s in enumerate(options.initial or start)}
+        return found | {f"{last}{i}": torch.empty_like(s) for i, s in enumerate(start)}
+
+    def _over_time(self, direction: Direction, arrays: dict[str, Tensor], rows: int, steps: int, zeros: bool) -> None:
+        """The arrays over time that the direction writes; zero where rows end before the last step."""
+        for name in direction.arrays:
+            if name in self.plan.sequences and name not in arrays:
+                made = self.machine.empty(rows, steps, self.plan.sequences[name])
+                arrays[name] = made.zero_() if zeros else made
+
+    def _product(
+        self, left: Factor, right: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options
+    ) -> Tensor:
+        """The gradient of a matrix."""
+        if left.before and not right.before:
+            return self._product(right, left, arrays, start, options).T
+        a = self._before(left, arrays, start, options) if left.before else arrays[left.array]
+        if not right.before:
+            return self.machine.outer(a, arrays[right.array], None)
+        if options.resets is not None or left.before:
+            return self.machine.outer(a, self._before(right, arrays, start, options), None)
+        number = int(right.array.removeprefix("state"))
+        return self.machine.outer(a, arrays[self.plan.history[number]], start[number])
+
+    def _before(self, factor: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options) -> Tensor:
+        """A state before each step, [B, T, width]."""
+        number = int(factor.array.removeprefix("state"))
+        after = arrays[self.plan.history[number]]
+        before = torch.cat([start[number][:, None], after[:, :-1]], dim=1)
+        if options.resets is not None:
+            initial = (options.initial or start)[number]
+            before = torch.where(options.resets[..., None] != 0, initial[:, None], before)
+        return before

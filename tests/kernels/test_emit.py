@@ -1,0 +1,105 @@
+"""Emitted source computes the scan and its gradients. Oracle: the reference walk and autograd, in float64.
+
+It runs as plain Python (see plain.py), on vectors of one, three and four numbers, so that tails are masked and not.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ostinato import tree
+from ostinato.cells import cells
+from ostinato.kernels import computed
+from ostinato.kernels.cpu.derived import Derived, Options
+from ostinato.recurrence import Recurrence
+from plain_machine import Plain
+from steps import CASES, STEPS, H, attention, step_of
+
+B, T, D = 5, 6, 4
+LENGTHS = [6, 4, 4, 1, 0]  # the longest first
+
+
+def compare(
+    step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor], machine: Plain,
+    lengths: Tensor | None = None, resets: Tensor | None = None,
+) -> None:  # fmt: skip
+    """One scan, forward and backward; what a kernel does not write is full of NaN."""
+    derived = Derived(step, tree.map(lambda d: d[0, 0], drive), tree.map(lambda s: s[0], state), weights, machine)
+    initial = [torch.randn_like(s) for s in tree.leaves(state)] if resets is not None else []
+    options = Options(*(None if o is None else o.double() for o in (lengths, resets)), tuple(initial))
+    inputs = [*tree.leaves(drive), *tree.leaves(state), *weights, *initial]
+    for t in inputs:
+        t.requires_grad_()
+    recurrence = Recurrence("own", lambda gates, state: gates, lambda d, s, *w: step(d, s, *w))
+    fresh = tree.like(state, initial) if initial else None
+    given = {"lengths": lengths, "resets": resets, "initial": fresh}
+    walked = list(recurrence.walk(drive, state, *weights, **given))
+    out, last = torch.stack([w.out for w in walked], dim=1), tree.leaves(walked[-1].state)
+    cots = [torch.randn_like(t) for t in (out, *last)]
+    learns = [(t, c) for t, c in zip([out, *last], cots, strict=True) if t.requires_grad]
+    ends, weighted = zip(*learns, strict=True)
+    wanted = torch.autograd.grad(ends, inputs, weighted, materialize_grads=True)
+    drives, starts = tree.leaves(tree.detach(drive)), tree.leaves(tree.detach(state))
+    plain = [w.detach() for w in weights]
+    options = Options(options.lengths, options.resets, tuple(i.detach() for i in initial))
+    got, after, kept = derived.forward(drives, starts, plain, options)
+    for mine, theirs in zip([got, *after], [out, *last], strict=True):
+        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-11, atol=1e-11)
+    groups = derived.backward(drives, starts, plain, options, kept, cots[0], cots[1:])
+    mine = [g for group in groups for g in group]
+    for number, (g, w) in enumerate(zip(mine, wanted, strict=True)):
+        g = torch.zeros_like(w) if g is None else g
+        torch.testing.assert_close(g, w, rtol=1e-11, atol=1e-11, msg=lambda m, n=number: f"gradient {n}: {m}")
+
+
+def sequences(cell: Any) -> tuple[Any, Any, list[Tensor]]:
+    cell = cell.double()
+    drive = tree.detach(computed(cell.drive(torch.randn(B, T, D, dtype=torch.float64))))
+    state = tree.map(torch.randn_like, cell.initial_state(B))
+    return drive, state, [w.detach() for w in cell.weights()]
+
+
+def ragged(kind: str) -> dict[str, Tensor | None]:
+    resets = torch.zeros(B, T, dtype=torch.bool)
+    resets[0, 0] = resets[0, 3] = resets[1, 2] = resets[1, 3] = resets[2, 5] = resets[4, 1] = True
+    return {
+        "lengths": torch.tensor(LENGTHS) if "lengths" in kind else None,
+        "resets": resets if "resets" in kind else None,
+    }
+
+
+@pytest.mark.parametrize("kind", ["whole", "lengths", "resets", "lengths and resets"])
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_cell(name: str, options: dict[str, str], kind: str) -> None:
+    torch.manual_seed(0)
+    cell = cells[name](D, 5, **options)
+    compare(step_of(cell.recurrence), *sequences(cell), Plain(lanes=4), **ragged(kind))
+
+
+@pytest.mark.parametrize("hidden", [1, 4, 7])
+@pytest.mark.parametrize("lanes", [1, 3, 4])
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
+def test_every_width_and_number_of_lanes(name: str, hidden: int, lanes: int) -> None:
+    torch.manual_seed(0)
+    cell = cells[name](D, hidden)
+    compare(step_of(cell.recurrence), *sequences(cell), Plain(lanes, block=2, jobs=1), **ragged("lengths and resets"))
+
+
+@pytest.mark.parametrize("kind", ["whole", "lengths and resets"])
+@pytest.mark.parametrize("step", STEPS, ids=lambda f: f.__name__)
+def test_steps_of_ones_own(step: Callable[..., Any], kind: str) -> None:
+    torch.manual_seed(0)
+    weights = [torch.randn(shape, dtype=torch.float64) for shape in STEPS[step]]
+    state = tuple(torch.randn(B, H, dtype=torch.float64) for _ in range(2 if step is attention else 1))
+    compare(step, torch.randn(B, T, H, dtype=torch.float64), state, weights, Plain(lanes=4), **ragged(kind))
+
+
+def test_one_step_of_one_row() -> None:
+    torch.manual_seed(0)
+    cell = cells["gru"](D, 3).double()
+    drive = tree.detach(computed(cell.drive(torch.randn(1, 1, D, dtype=torch.float64))))
+    weights = [w.detach() for w in cell.weights()]
+    compare(step_of(cell.recurrence), drive, cell.initial_state(1), weights, Plain(lanes=4, jobs=1))
