@@ -10,7 +10,7 @@ X = torch.randn(3, 5, 4)
 
 
 def call(cell, x=X):
-    return cell.recurrence.name, cell.drive(x), cell.initial_state(len(x)), *cell.weights()
+    return cell.recurrence, cell.drive(x), cell.initial_state(len(x)), *cell.weights()
 
 
 def test_a_forced_backend_that_has_no_such_kernel_says_which_it_has():
@@ -52,18 +52,18 @@ def test_an_unknown_backend_says_which_are_near():
 
 @pytest.mark.parametrize("cell", [LSTM(4, 6), GRU(4, 6), Elman(4, 6), Elman(4, 6, "relu")])
 def test_torch_takes_its_own_recurrences(cell):
-    assert kernels.why_not(cell.recurrence.name, "aten", *call(cell)[1:]) is None
+    assert kernels.why_not(cell.recurrence, "aten", *call(cell)[1:]) is None
     assert "aten: chosen, the fastest that takes this call on cpu" in cell.explain(X)
     assert "reference: could run, it is the oracle of aten" in cell.explain(X)
 
 
 def test_reasons_are_sentences():
     cell = LSTM(4, 6)
-    name, drive, *rest = call(cell)
-    assert "as one affine map" in kernels.why_not(name, "aten", drive.value(), *rest)
+    recurrence, drive, *rest = call(cell)
+    assert "as one affine map" in kernels.why_not(recurrence, "aten", drive.value(), *rest)
     assert "batch is empty" in kernels.why_not(*call(cell, X[:0])[:1], "aten", *call(cell, X[:0])[1:])
     odd = kernels.Affine(X.to(torch.complex64), drive.weight, drive.bias)
-    assert "its dtype is torch.complex64" in kernels.why_not(name, "aten", odd, *rest)
+    assert "its dtype is torch.complex64" in kernels.why_not(recurrence, "aten", odd, *rest)
 
 
 def test_explain_names_the_reason_and_what_runs_instead():

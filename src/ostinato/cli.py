@@ -36,14 +36,15 @@ def train(
     text: Annotated[Path | None, typer.Option(help="The text to learn: a UTF-8 file (.gz too), or a folder of files "
                                                    "named train, valid (or dev) and test.")] = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
-    run: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME when not given.")] = None,
+    # torchrun takes --run for an option of its own.
+    run: Annotated[Path | None, typer.Option("--run", "--folder", help="The run's folder; else runs/NAME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run where it stopped.")] = None,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Train what a recipe describes; Ctrl-C saves and says how to go on."""
     from . import console
     from .tasks import language, tasks
-    from .train.recipe import RecipeError, find, read, validate
+    from .train.recipe import RecipeError, assignment, find, read, validate
 
     if resume is not None:
         if recipe is not None or text is not None or run is not None:
@@ -53,11 +54,15 @@ def train(
     elif recipe is None:
         raise RecipeError("name a recipe (see `ostinato recipes`), or go on with a run by --resume RUN")
     else:
+        if text is not None:
+            if any(o.strip().startswith("data.path") for o in override):
+                raise RecipeError("--text and -o data.path=... both name the text: leave one of them out")
+            override = [*override, assignment("data.path", str(text))]
         raw = read(find(recipe), override)
         source = f"recipe {recipe}"
-        if text is not None:
-            raw.setdefault("data", {})["path"] = str(text)
-    chosen = validate(tasks[str(raw.get("task", ""))], raw, source)
+    if "task" not in raw:
+        raise RecipeError(f"{source}: key 'task' is missing; which there are: {', '.join(tasks)}")
+    chosen = validate(tasks[str(raw["task"])], raw, source)
     with console.Watch() as watch:
         results = language.train(chosen, resume or run, watch, resume=resume is not None)
     if not results:
@@ -72,6 +77,8 @@ def evaluate(run: Path, override: Overrides = [], json: Json = False) -> None:  
     from .tasks import language
 
     figures = language.evaluate_run(run, tuple(override))
+    for note in language.unknown_notes(figures):
+        console.err.print(f"note: {note}", markup=False)
     if json:
         console.print_json(figures)
     else:
@@ -117,24 +124,18 @@ def demo(
     """The main job in about a minute, offline: the Python documentation, then 我 爱 自然 语言 处理."""
     from . import console
     from .tasks import language
-    from .tasks.language.demo import next_word, python_topics
-    from .train.recipe import find, read, validate
+    from .tasks.language.demo import endings, next_word, python_topics
+    from .train.recipe import assignment, find, read, validate
 
     text = python_topics(Path("runs") if run is None else run.parent)
-    recipe = validate(language.LanguageRecipe, read(find("demo"), [f"data.path={str(text)!r}"]), "recipe demo")
+    recipe = validate(language.LanguageRecipe, read(find("demo"), [assignment("data.path", str(text))]), "recipe demo")
     with console.Watch() as watch:
         results = language.train(recipe, run, watch)
     if not results["interrupted"]:
         results["next_word"] = next_word()
     _finish(results, json)
     if not json:
-        toy = results["next_word"]
-        rows = [
-            {"net": name, **{f"p({w})": round(p, 3) for w, p in net["probabilities"].items()},
-             "right": f"{net['right']} of {net['of']}"}
-            for name, net in toy["nets"].items()
-        ]  # fmt: skip
-        title = f"after {' '.join(toy['prompt'])} comes {toy['wanted']}; chance is {toy['chance']:.2f}"
+        rows, title = endings(results["next_word"])
         console.out.print(console.table(rows, title=title))
 
 

@@ -86,7 +86,7 @@ class Recurrence:
         Runs the fastest kernel that takes the call, else the walk; `explain` says which.
         """
         options = {"lengths": lengths, "resets": resets, "initial": initial}
-        kernel = kernels.choose(self.name, drive, state, *weights, **options)
+        kernel = kernels.choose(self, drive, state, *weights, **options)
         if kernel is not None:
             return kernels.run(kernel, drive, state, *weights, **options)
         outs = []
@@ -97,4 +97,4 @@ class Recurrence:
 
     def explain(self, drive: Any, state: Any, *weights: Tensor, **options: Any) -> str:
         """Which kernel would run this call, and why not the others: one line a backend."""
-        return kernels.explain(self.name, drive, state, *weights, **options)
+        return kernels.explain(self, drive, state, *weights, **options)

@@ -40,6 +40,8 @@ class Layer(nn.Module, ABC):
             ValueError: a shape or dtype does not fit; the message says what was expected.
         """
         _check(x, lengths, resets)
+        # Zeros, so that whatever fills the padding (NaN too) gets no weight in a sum of gradients.
+        x = tree.masked(x, lengths)
         return self.scan(x, self.initial_state(len(x)) if state is None else state, lengths, resets)
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -105,7 +107,7 @@ class Cell(Recurrent[S]):
         _check(x, lengths, resets)
         start = self.initial_state(len(x)) if state is None else state
         options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
-        return self.recurrence.walk(self.drive(x), start, *self.weights(), **options)
+        return self.recurrence.walk(self.drive(tree.masked(x, lengths)), start, *self.weights(), **options)
 
     def explain(self, x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = None) -> str:
         """Which kernel would run on x, and why not the others."""

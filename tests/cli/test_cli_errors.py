@@ -101,6 +101,8 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "unknown option of a cell": (learn("-o", "model.options.forget=1"), "do not fit the cell lstm"),
     "unknown initialiser": (learn("-o", "model.initial.recurrent=orthogonl"), "did you mean orthogonal"),
     "unknown device": (learn("-o", "device=gpu"), "device 'gpu' cannot be used here"),
+    "section that is a value": (learn("-o", "data=3"), "data is a value, not a section"),
+    "two texts": (learn("-o", "data.path=other.txt"), "both name the text: leave one of them out"),
     "override without =": (learn("-o", "model.hidden"), "should look like model.hidden=256"),
     "prompt without a token": (learn("-o", 'samples.prompts=[""]', "-o", "data.tokens=char"), "the prompt is empty"),
     "vectors of another width": (lambda at: vectors(at), "has vectors of 2 numbers; set model.width to that"),

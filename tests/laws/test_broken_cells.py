@@ -83,7 +83,7 @@ def moving(n, h):
 
 
 READ, SIZE, MUTATED, ROWS = "a batch is read", "size is constant", "nothing is mutated", "rows are independent"
-GRADIENTS = "gradients are right"
+GRADIENTS, FINITE = "gradients are right", "numbers are finite"
 BROKEN = {
     "no recurrence": (cell(recurrence=None), READ, "AttributeError: 'NoneType'"),
     "too few weights": (cell(weights=lambda self: ()), READ, r"TypeError: gates\(\) missing 1 required"),
@@ -101,6 +101,15 @@ BROKEN = {
     "changes a parameter": (cell(drive=training), MUTATED, "changed w_in.bias"),
     "remembers calls": (cell(drive=remembering), MUTATED, "a second reading differs"),
     "random": (cell(drive=lambda self, x: F.dropout(self.w_in(x), 0.5)), MUTATED, "a second reading differs"),
+    "not finite": (with_update(lambda n, h: (n / 0, n)), FINITE, "y is not, after 1 step"),
+    "overflows": (with_update(lambda n, h: (n, (2 + h.abs()) ** 9)), FINITE, "the state is not, after 4 steps"),
+    "begins at random": (
+        cell(initial_state=lambda self, batch: torch.rand(batch, 6).double()),
+        MUTATED,
+        "a second initial state",
+    ),
+    "branches on the batch": (with_update(lambda n, h: (n, n) if h.sum() > 0 else (-n, -n)), ROWS, "differs by"),
+    "scales by the batch": (with_gates(lambda d, h, w: gates(d / d.abs().max(), h, w)), ROWS, "differs by"),
     "gates mix rows": (with_gates(lambda d, h, w: gates(d - d.mean(0), h, w)), ROWS, "differs by"),
     "drive mixes rows": (cell(drive=lambda self, x: self.w_in(x - x.mean(0))), ROWS, "differs by"),
     "emit mixes rows": (cell(emit=lambda self, out, x: out + out.flip(0)), ROWS, "differs by"),

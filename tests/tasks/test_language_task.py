@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ostinato.layers import Dropout, LockedDropout
-from ostinato.models import score
+from ostinato.models import score, score_documents
 from ostinato.tasks.language import Corpus, LanguageRecipe, LanguageTask, build, job, load, metrics
 from ostinato.tasks.language.corpus import Text
 from ostinato.train.recipe import RecipeError, override, validate
@@ -127,6 +127,24 @@ def test_documents_are_scored_as_if_each_stood_alone(tmp_path: Path) -> None:
     alone = [score(model, torch.from_numpy(row)) for row in rows]
     assert items == sum(map(len, alone)) == sum(len(row) - 1 for row in rows)
     assert total / items == pytest.approx(float(torch.cat(alone).mean()), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["word", "char", "byte"])
+def test_documents_are_scored_as_they_are_trained(tmp_path: Path, kind: str) -> None:
+    """Oracle: the whole text as one stream, with a reset where a line end is read."""
+    (tmp_path / "text.txt").write_text("\n" + sentences(60) + "\n\nthe end")
+    made = task(tmp_path / "text.txt", "data.rows=documents", f"data.tokens={kind}")
+    model = made.model().double().eval()
+    end = int(made.corpus.tokenizer.encode("\n")[0])
+    for split in ("valid", "test"):
+        ids = torch.from_numpy(made.corpus.splits[split].ids)
+        with torch.no_grad():
+            logits, _ = model(ids[None, :-1], None, None, ids[None, :-1] == end)
+        want = torch.nn.functional.cross_entropy(logits[0], ids[1:], reduction="none")
+        torch.testing.assert_close(score_documents(model, ids, end, batch=3), want, rtol=1e-12, atol=1e-12)
+        found = made.evaluate(model, split)[f"{split}/nats_per_token"]
+        assert found == pytest.approx(float(want.mean()), rel=1e-12)
+        assert found != pytest.approx(float(score(model, ids).mean()), rel=1e-6)
 
 
 def test_every_epoch_reads_every_document_in_another_order(tmp_path: Path) -> None:

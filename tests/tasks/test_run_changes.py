@@ -48,6 +48,15 @@ def test_resume_takes_and_records_what_may(cli: Command, run: Path) -> None:
     assert (recipe.train.epochs, recipe.train.optimiser.weight_decay) == (3, 0.5)
 
 
+def test_resume_misses_the_best_weights(cli: Command, run: Path) -> None:
+    before = (run / "model.safetensors").read_bytes()
+    (run / "checkpoint" / "best.safetensors").unlink()
+    said = cli("train", "--resume", run)
+    assert said.code == 2
+    assert "best.safetensors is missing: restore it from a copy" in said.err
+    assert (run / "model.safetensors").read_bytes() == before
+
+
 def test_resume_sweeps_what_a_killed_write_left(cli: Command, run: Path) -> None:
     left = [run / ".report.html.12ab34cd.tmp", run / "checkpoint" / ".last.safetensors.12ab34cd.tmp"]
     for file in left:
@@ -100,6 +109,14 @@ def test_another_text_is_scored_from_end_to_end(cli: Command, run: Path, tmp_pat
     assert not [name for name in whole if name.startswith("valid")]
     cut = cli("evaluate", run, "--json", *options(f"data.path={other}", "data.fractions=[0.2,0.4,0.4]"))
     assert json.loads(cut.out)["test/tokens"] < 0.5 * whole["test/tokens"]
+
+
+def test_a_text_of_strangers_is_told(cli: Command, run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("nobody knows these strange words " * 20)
+    said = cli("evaluate", run, "--json", "-o", f"data.path={other}")
+    assert said.err == "note: 100% of the test part's tokens are <unk>: perplexity says little about such a text\n"
+    assert json.loads(said.out)["test/unknown_share"] > 0.9
 
 
 @pytest.mark.parametrize("place", ["baseline", "report"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import tree
 from ..registry import near
-from .table import TABLE, Kernel, computed
+from .table import TABLE, Kernel, computed, find
 from .torch import aten as aten  # fills TABLE
 
 REFERENCE = "reference"
@@ -45,15 +45,16 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def why_not(recurrence: str, name: str, *call: Any, **options: Any) -> str | None:
-    """Why backend `name` cannot run this call, in words; None when it can."""
-    if (recurrence, name) not in TABLE:
+def why_not(recurrence: Any, name: str, *call: Any, **options: Any) -> str | None:
+    """Why backend `name` cannot run this call of a recurrence, in words; None when it can."""
+    kernel = find(recurrence, name)
+    if kernel is None:
         has = ", ".join(sorted(r for r, b in TABLE if b == name)) or "none"
-        return f"it has no {recurrence} kernel (it has: {has})"
-    return TABLE[recurrence, name].refuses(*call, **options)
+        return f"it has no {recurrence.name} kernel (it has: {has})"
+    return kernel.refuses(*call, **options)
 
 
-def choose(recurrence: str, drive: Any, state: Any, *weights: Any, **options: Any) -> Kernel | None:
+def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: Any) -> Kernel | None:
     """The kernel to run, or None for the reference loop.
 
     Raises:
@@ -65,13 +66,13 @@ def choose(recurrence: str, drive: Any, state: Any, *weights: Any, **options: An
     for name in (forced,) if forced else PREFERENCE.get(_device(drive), ()):
         reason = why_not(recurrence, name, drive, state, *weights, **options)
         if reason is None:
-            return TABLE[recurrence, name]
+            return find(recurrence, name)
         if forced:
-            raise BackendError(f"backend {forced!r} was asked for {recurrence}, but {reason}")
+            raise BackendError(f"backend {forced!r} was asked for {recurrence.name}, but {reason}")
     return None
 
 
-def explain(recurrence: str, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
+def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
     """One line a backend: which runs this call, and why the others do not."""
     device = _device(drive)
     order = PREFERENCE.get(device, ())
@@ -99,7 +100,7 @@ def explain(recurrence: str, drive: Any, state: Any, *weights: Any, **options: A
 
 def run(kernel: Kernel, drive: Any, state: Any, *weights: Any, **options: Any) -> Any:
     """Runs a kernel and gives (out, state) back, the state in its own structure."""
-    out, final = kernel.scan(drive, tree.leaves(state), *weights, **options)
+    out, final = kernel.scan(drive, state, *weights, **options)
     return out, tree.like(state, final)
 
 

@@ -3,10 +3,10 @@
 A kernel is a scan: `(drive, state, *weights, lengths, resets, initial) -> (out, final leaves)`, with
 
     drive     an `Affine`, or a tree of tensors [B, T, ...]
-    state     the leaves of the state before the first step, each [B, ...]
+    state     before the first step, a tree whose leaves are [B, ...]
     lengths   [B] int64 or None: past its length a row rests, its output is zero
     resets    [B, T] bool or None: a new sequence begins at that step
-    initial   the leaves of the state that a reset returns to, or None for zeros
+    initial   the state that a reset returns to, or None for zeros
     out       [B, T, ...]; final leaves: those of the state after the last step of each row
 
 It must equal `Recurrence.walk` in outputs, final state and gradients, and says in words what it refuses.
@@ -14,6 +14,7 @@ It must equal `Recurrence.walk` in outputs, final state and gradients, and says 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -61,13 +62,28 @@ class Kernel:
 
 
 TABLE: dict[tuple[str, str], Kernel] = {}
+ANY = "*"
 
 
 def kernel(recurrence: str, backend: str, refuses: Refuses) -> Callable[[Scan], Scan]:
-    """Decorator: registers a scan as the `backend` kernel of the recurrence of that name."""
+    """Decorator: registers a scan as the `backend` kernel of the recurrence of that name.
+
+    A scan of `ANY` recurrence is derived from the recurrence itself: it and `refuses` get it as their first argument.
+    """
 
     def add(scan: Scan) -> Scan:
         TABLE[recurrence, backend] = Kernel(recurrence, backend, scan, refuses)
         return scan
 
     return add
+
+
+def find(recurrence: Any, backend: str) -> Kernel | None:
+    """The kernel of a recurrence on a backend: its own, or else the one that takes any."""
+    if own := TABLE.get((recurrence.name, backend)):
+        return own
+    general = TABLE.get((ANY, backend))
+    if general is None:
+        return None
+    scan, refuses = partial(general.scan, recurrence), partial(general.refuses, recurrence)
+    return Kernel(recurrence.name, backend, scan, refuses)

@@ -1,5 +1,5 @@
 """Models: recurrent parts with an input and an output side."""
 
-from .language import LanguageModel, score
+from .language import LanguageModel, score, score_documents
 
-__all__ = ["LanguageModel", "score"]
+__all__ = ["LanguageModel", "score", "score_documents"]

@@ -5,6 +5,7 @@ A law returns nothing, or raises an AssertionError that names the law, the part 
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def law_size_is_constant(case: Case) -> None:
         first = case.part.initial_state(rows)
         want = [(list(leaf.shape), leaf.dtype) for leaf in tree.leaves(first)]
         for t in (1, STEPS):
-            after = _read(case, "size is constant", rows, t)
+            _, after = _read(case, "size is constant", rows, t)
             got = [(list(leaf.shape), leaf.dtype) for leaf in tree.leaves(after)]
             if got != want:
                 broken(case, "size is constant", f"the state began as {want} and is {got} after {t} steps")
@@ -48,11 +49,22 @@ def law_size_is_constant(case: Case) -> None:
                 broken(case, "size is constant", f"{types}, or their entries differ so; give it back as it came")
 
 
-def _read(case: Case, name: str, rows: int, t: int) -> object:
+@law("numbers are finite")
+@torch.no_grad()
+def law_numbers_are_finite(case: Case) -> None:
+    """From ordinary numbers come no infinite ones and no NaN."""
+    for t in range(1, STEPS + 1):
+        y, after = _read(case, "numbers are finite", 4, t)
+        for what, values in (("the state", tree.leaves(after)), ("y", [y])):
+            if not all(bool(v.isfinite().all()) for v in values):
+                broken(case, "numbers are finite", f"{what} is not, after {t} step{'s' if t > 1 else ''}")
+
+
+def _read(case: Case, name: str, rows: int, t: int) -> tuple[Tensor, Any]:
     y, after = case.part(case.x[:rows, :t])
     if y.shape[:2] != (rows, t):
         broken(case, name, f"y has shape {list(y.shape)}; rows and steps of x come first: [{rows}, {t}, ...]")
-    return after
+    return y, after
 
 
 @law("nothing is mutated")
@@ -68,6 +80,8 @@ def law_nothing_is_mutated(case: Case) -> None:
         case.part(case.x)
         _check_unchanged(case, before, given)
         same(case, "nothing is mutated", **{"a second reading": (case.part(case.x, case.state), first)})
+        fresh = (case.part.initial_state(4), case.part.initial_state(4))
+        same(case, "nothing is mutated", **{"a second initial state": fresh})
     gradients(case.part, case.x, case.state, lengths=given["lengths"])
     case.part(*given.values())
     _check_unchanged(case, before, given)
@@ -97,6 +111,17 @@ def law_rows_are_independent(case: Case) -> None:
     for rows in (torch.tensor([2, 0, 3, 1]), torch.tensor([3, 1]), torch.tensor([2])):
         got, state = case.part(case.x[rows], tree.select(case.state, rows))
         same(case, "rows are independent", y=(got, y[rows]), state=(state, tree.select(after, rows)))
+    if case.ids is not None:
+        return
+    for b in range(4):  # beside rows of other sizes and signs
+        here = torch.arange(4) == b
+        for scale in (-5.0, 0.01):
+            x = torch.where(here.view(-1, *[1] * (case.x.ndim - 1)), case.x, scale * case.x)
+            others = tree.map(lambda s, scale=scale: scale * s if s.is_floating_point() else s, case.state)
+            got, state = case.part(x, tree.where(here, case.state, others))
+            alone = torch.tensor([b])
+            pair = (tree.select(state, alone), tree.select(after, alone))
+            same(case, "rows are independent", y=(got[b], y[b]), state=pair)
 
 
 @law("padding changes nothing")
@@ -117,9 +142,10 @@ def law_padding_changes_nothing(case: Case) -> None:
             here = tree.select(after, torch.tensor([b]))
             same(case, f"padding with {fill} keeps the state of the last real step", state=(here, end))
     noise = case.x.flip(1) * 9 + 1 if case.ids is None else case.ids - 1 - case.x
-    x = torch.where(real, case.x, noise)
-    got, want = (gradients(case.part, z, case.state, lengths=lengths)[1] for z in (x, case.x))
-    same(case, "gradients ignore the padding", gradient=(got, want))
+    _, want = gradients(case.part, case.x, case.state, lengths=lengths)
+    for fill in (noise, float("nan"), float("inf")) if case.ids is None else (noise,):
+        _, got = gradients(case.part, torch.where(real, case.x, fill), case.state, lengths=lengths)
+        same(case, "gradients ignore the padding", gradient=(got, want))
 
 
 @law("a reset begins a sequence")
@@ -155,6 +181,7 @@ def law_kernels_equal_the_walk(case: Case) -> None:
 LAWS: tuple[Callable[[Case], None], ...] = (
     law_a_batch_is_read,
     law_size_is_constant,
+    law_numbers_are_finite,
     law_nothing_is_mutated,
     law_rows_are_independent,
     law_causality,

@@ -1,11 +1,9 @@
 """The training loop: truncated BPTT with carried states, exact resume, several processes."""
 
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import tree
 from . import checkpoint
+from .interrupt import interruptible
 from .learner import Learner, Progress
 from .meter import Diverged, Listener, Meter, diagnosis
 from .optimise import Average, LearningRate, clip, optimiser
@@ -66,11 +65,13 @@ class Trainer:
         """
         self.workers = Workers(self.device, self.alone)
         try:
-            with _interruptible() as stop:
+            with interruptible() as stop:
                 self._build()
                 if resume:
                     assert self.folder is not None
                     self.learner.load(self.folder / LAST, self.workers)
+                    if math.isfinite(self.progress.best) and not (self.folder / BEST).is_file():
+                        raise checkpoint.CheckpointError(f"{self.folder / BEST} is missing: restore it from a copy")
                     self.listen({"event": "resume", "step": self.progress.step})
                 interrupted = self._epochs(stop)
             self._take_best()
@@ -230,22 +231,3 @@ def evaluate(task: Task, model: nn.Module, split: str, quick: bool = False) -> d
             return task.evaluate(model, split, quick)
     finally:
         model.train(training)
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event; a second one raises KeyboardInterrupt as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def once(number: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, once)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

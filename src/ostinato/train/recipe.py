@@ -1,5 +1,6 @@
 """Recipes: pydantic models read from TOML, with overrides; an unknown key fails and says which are near."""
 
+import json
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
@@ -139,6 +140,11 @@ def read(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
     return override(raw, overrides)
+
+
+def assignment(key: str, text: str) -> str:
+    """The override that gives a key this very text, whatever it looks like."""
+    return f"{key}={json.dumps(text, ensure_ascii=False)}"
 
 
 def override(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Language models: from a text to a trained model, its figures, samples and report."""
 
 from ...registry import tasks
-from .corpus import Corpus, metrics
+from .corpus import Corpus, metrics, unknown_notes
 from .job import title, train
 from .recipe import LanguageRecipe
 from .task import LanguageTask, build
@@ -20,4 +20,5 @@ __all__ = [
     "metrics",
     "title",
     "train",
+    "unknown_notes",
 ]

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from ...train.recipe import RecipeError
 from .recipe import LanguageRecipe
 
 BYTE = math.log(256)  # nats
+MANY_UNKNOWN = 0.1  # share of a part's tokens
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,18 @@ class Corpus:
     def doubts(self) -> Iterator[str]:
         """What a user should know before believing a figure of the test part."""
         text, kind = self.splits["test"], self.tokenizer.kind
-        share = text.unknown / (len(text.ids) - 1)
-        if share > 0.1:
-            yield f"{share:.0%} of the test part's tokens are <unk>: perplexity says little about such a text"
+        yield from unknown_notes({"test/unknown_share": text.unknown / (len(text.ids) - 1)})
         unspaced = sum("\u3040" <= c <= "\u9fff" for c in self.raw.test) / len(self.raw.test)
         if kind in ("word", "space") and unspaced > 0.3:
             yield f"the text writes its words without spaces, and {kind!r} cuts at spaces: try -o data.tokens=char"
+
+
+def unknown_notes(figures: Mapping[str, float]) -> Iterator[str]:
+    """A sentence for each part whose perplexity says little, because much of it is <unk>."""
+    for split in ("valid", "test"):
+        share = figures.get(f"{split}/unknown_share", 0.0)
+        if share > MANY_UNKNOWN:
+            yield f"{share:.0%} of the {split} part's tokens are <unk>: perplexity says little about such a text"
 
 
 def enough(text: Text, what: str) -> None:

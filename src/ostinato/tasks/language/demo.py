@@ -59,3 +59,13 @@ def next_word(seed: int = 0, updates: int = 200) -> dict[str, Any]:
         right = int((last.argmax(-1) == ids[:, -1]).sum())
         nets[name] = {"probabilities": endings, "right": right, "of": len(SENTENCES)}
     return {"prompt": list(SENTENCES[0][:-1]), "wanted": SENTENCES[0][-1], "chance": 1 / len(SENTENCES), "nets": nets}
+
+
+def endings(toy: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """What `next_word` found as the rows of a table, and its title."""
+    rows = [
+        {"net": name, **{f"p({w})": round(p, 3) for w, p in net["probabilities"].items()},
+         "right": f"{net['right']} of {net['of']}"}
+        for name, net in toy["nets"].items()
+    ]  # fmt: skip
+    return rows, f"after {' '.join(toy['prompt'])} comes {toy['wanted']}; chance is {toy['chance']:.2f}"

@@ -11,7 +11,7 @@ from ...data.tokens import Tokenizer
 from ...data.vectors import embedding_from, read_vectors
 from ...initialise import initialise
 from ...layers import Dropout, LearnedState, LockedDropout, Pointwise, Residual, Stack
-from ...models import LanguageModel, score
+from ...models import LanguageModel, score, score_documents
 from ...recurrent import Cell, Recurrent
 from ...registry import cells
 from ...train.recipe import RecipeError
@@ -115,10 +115,16 @@ class LanguageTask(Task[TokenBatch]):
         """The whole split scored as one stream (`quick`: as `data.valid_streams` of them, side by side)."""
         assert isinstance(model, LanguageModel)
         streams = self.recipe.data.valid_streams if quick else 1
-        return figures(model, split, self.corpus.splits[split], streams)
+        return figures(model, split, self.corpus.splits[split], line_end(self.recipe, self.corpus.tokenizer), streams)
 
 
-def figures(model: LanguageModel, split: str, text: Text, streams: int = 1) -> dict[str, float]:
-    """The metrics of a model on a text, read as so many streams."""
+def line_end(recipe: LanguageRecipe, tokenizer: Tokenizer) -> int | None:
+    """The token after which a model of documents begins anew; None for a model of streams."""
+    return int(tokenizer.encode("\n")[-1]) if recipe.data.rows == "documents" else None
+
+
+def figures(model: LanguageModel, split: str, text: Text, end: int | None = None, streams: int = 1) -> dict[str, float]:
+    """The metrics of a model on a text, read as so many streams, or anew after each `end`: as it was trained."""
     ids = torch.from_numpy(text.ids).to(model.embedding.weight.device)
-    return metrics(split, score(model, ids, streams=streams).cpu().numpy(), text)
+    nats = score(model, ids, streams=streams) if end is None else score_documents(model, ids, end)
+    return metrics(split, nats.cpu().numpy(), text)

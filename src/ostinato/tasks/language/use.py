@@ -15,7 +15,7 @@ from ..run import Run
 from .corpus import Corpus, enough, read_tokens
 from .job import device_of
 from .recipe import LanguageRecipe
-from .task import build, figures
+from .task import build, figures, line_end
 from .writing import known, written
 
 EVALUATED = ("device", "data.path", "data.fractions")
@@ -55,7 +55,7 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
         splits = {name: part for name, part in Corpus.read(recipe, tokenizer).splits.items() if name != "train"}
     found: dict[str, float] = {}
     for name, part in splits.items():
-        found |= figures(model, name, part)
+        found |= figures(model, name, part, line_end(recipe, tokenizer))
     return found
 
 
