@@ -1,5 +1,6 @@
 """One tiny text, one tiny run on it, and the command line as a function; most tests share them."""
 
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -10,11 +11,17 @@ import pytest
 import torch
 
 from ostinato.cli import main
+from ostinato.kernels import dispatch
 from tiny import SMALL, Command, Said, options, sentences
 
 # Sums in another order differ in their last bit, and much here is compared bit for bit. Besides, two threads that
 # wait for each other on a busy machine make small networks twenty times slower.
 torch.set_num_threads(1)
+# What is compiled stays beside what pytest keeps, not in the home of whoever runs the tests.
+os.environ.setdefault("OSTINATO_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "ostinato"))
+# A kernel is compiled for each cell and each width, a second or two: only where a test asks for it.
+dispatch.PREFERENCE["cpu"] = ("aten",)
+dispatch.OWN.clear()
 
 
 @pytest.fixture(scope="session")

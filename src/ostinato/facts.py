@@ -34,7 +34,7 @@ def cells(
     from .registry import cells as known
 
     if check:
-        made = {name: lambda c=c: c(5, 7) for name, c in known.items()}
+        made: dict[str, Any] = {name: lambda c=c: c(5, 7) for name, c in known.items()}
         made["elman relu"] = lambda: known["elman"](5, 7, activation="relu")  # the one kernel of torch's that is left
         rows: list[dict[str, Any]] = testing.parity_table(made)
     else:

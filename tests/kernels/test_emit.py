@@ -45,8 +45,9 @@ def compare(
     drives, starts = tree.leaves(tree.detach(drive)), tree.leaves(tree.detach(state))
     plain = [w.detach() for w in weights]
     options = Options(options.lengths, options.resets, tuple(i.detach() for i in initial))
+    bare, end, _ = derived.forward(drives, starts, plain, options, keep=False)
     got, after, kept = derived.forward(drives, starts, plain, options)
-    for mine, theirs in zip([got, *after], [out, *last], strict=True):
+    for mine, theirs in zip([bare, *end, got, *after], 2 * [out, *last], strict=True):
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-11, atol=1e-11)
     groups = derived.backward(drives, starts, plain, options, kept, cots[0], cots[1:])
     mine = [g for group in groups for g in group]

@@ -10,12 +10,15 @@ from typing import Any
 
 from .. import tree
 from ..registry import near
+from .cpu import backend as _cpu  # noqa: F401 - fills TABLE
 from .table import TABLE, Kernel, computed, find
 from .torch import aten as aten  # fills TABLE
 
 REFERENCE = "reference"
 # Fastest first, as measured by `python -m benchmarks`; what is not listed here runs only when forced.
-PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("aten",), "cuda": ("aten",)}
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("cpu", "aten"), "cuda": ("aten",)}
+# Where a recurrence has an order of its own: oneDNN's LSTM is the best of torch's.
+OWN: dict[tuple[str, str], tuple[str, ...]] = {("lstm", "cpu"): ("aten", "cpu")}
 _forced: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
@@ -63,7 +66,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
     forced = _forced.get()
     if forced == REFERENCE:
         return None
-    for name in (forced,) if forced else PREFERENCE.get(_device(drive), ()):
+    for name in (forced,) if forced else _order(recurrence, _device(drive)):
         reason = why_not(recurrence, name, drive, state, *weights, **options)
         if reason is None:
             return find(recurrence, name)
@@ -75,7 +78,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
 def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
     """One line a backend: which runs this call, and why the others do not."""
     device = _device(drive)
-    order = PREFERENCE.get(device, ())
+    order = _order(recurrence, device)
     lines, chosen = [], None
     if _forced.get():
         chosen = _forced.get()
@@ -102,6 +105,10 @@ def run(kernel: Kernel, drive: Any, state: Any, *weights: Any, **options: Any) -
     """Runs a kernel and gives (out, state) back, the state in its own structure."""
     out, final = kernel.scan(drive, state, *weights, **options)
     return out, tree.like(state, final)
+
+
+def _order(recurrence: Any, device: str) -> tuple[str, ...]:
+    return OWN.get((recurrence.name, device), PREFERENCE.get(device, ()))
 
 
 def _device(drive: Any) -> str:

@@ -41,11 +41,14 @@ class Affine(NamedTuple):
         Raises:
             ValueError: x has another width than the weight takes.
         """
+        self.check()
+        return F.linear(self.x, self.weight, self.bias)
+
+    def check(self) -> None:
         if self.x.shape[-1] != self.weight.shape[1]:
             raise ValueError(
                 f"x must be [B, T, {self.weight.shape[1]}] for this cell, and has shape {tuple(self.x.shape)}"
             )
-        return F.linear(self.x, self.weight, self.bias)
 
 
 def computed(drive: Any) -> Any:

@@ -1,5 +1,6 @@
 """A recurrence as a kernel: plan and source of both directions, and what runs around them."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -75,8 +76,11 @@ class Derived:
         self.machine = machine
         self.plan = plan(read(trace(step, drive, state, weights)))
         self.trace = self.plan.reading.trace
-        self.forward_direction = self._direction("forward")
-        self.backward_direction = self._direction("backward")
+
+    @functools.cached_property
+    def directions(self) -> dict[str, Direction]:
+        """ "forward", "backward", and "inference": forward that keeps nothing."""
+        return {name: self._direction(name) for name in ("forward", "backward", "inference")}
 
     def _direction(self, name: str) -> Direction:
         emitter = Emitter(self.plan, name, self.machine.lanes)
@@ -85,18 +89,19 @@ class Derived:
         return Direction(name, source, tuple(arrays), room, vectors)
 
     def forward(
-        self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """(out [B, T, H], the states after the last step, what backward wants: `plan.forward_arrays`)."""
+        self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
+        keep: bool = True,
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
+        """(out [B, T, H], the states after the last step, what backward wants: `plan.forward_arrays`, if kept)."""
         rows, steps = drive[0].shape[:2]
-        direction = self.forward_direction
+        direction = self.directions["forward" if keep else "inference"]
         arrays = self._weights(direction, Evaluated(zip(self.trace.weights, weights, strict=True)))
         arrays |= self._states(start, options, last="last")
         arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
         self.machine.launch(direction, rows, steps, arrays, options)
         last = [arrays[f"last{i}"] for i in range(len(start))]
-        return arrays["out"], last, [arrays[name] for name in self.plan.forward_arrays]
+        return arrays["out"], last, [arrays[name] for name in self.plan.forward_arrays if keep]
 
     def backward(
         self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
@@ -104,7 +109,7 @@ class Derived:
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor | None], list[Tensor]]:  # fmt: skip
         """Gradients of (drive, start, weights, initial states)."""
         rows, steps = cot.shape[:2]
-        direction = self.backward_direction
+        direction = self.directions["backward"]
         value = Evaluated(zip(self.trace.weights, weights, strict=True))
         arrays = self._weights(direction, value)
         arrays |= dict(zip(self.plan.forward_arrays, kept, strict=True))

@@ -38,7 +38,10 @@ class Emitter:
         self.slots = [(self.take(w), self.take(w)) for w in plan.state_widths]
         self.place: dict[Node, Target] = {}
         self.stores: dict[Node, list[Target]] = {}
-        roots = [self._root(*root) for root in (plan.backward if self.reverse else plan.forward)]
+        wanted = plan.backward if self.reverse else plan.forward
+        if direction == "inference":
+            wanted = [(n, target) for n, target in wanted if target[0] == "out" or target[0].startswith("next")]
+        roots = [self._root(*root) for root in wanted]
         self._gather(roots)
         self.stages = schedule(roots)
         self.staged = {n for stage in self.stages if isinstance(stage, Loop) for n in stage.nodes}

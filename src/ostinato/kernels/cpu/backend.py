@@ -1,0 +1,49 @@
+"""The backend "cpu": any recurrence, by a kernel derived from its step. What costs time to import is imported late."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
+from torch.utils import _pytree as pytree
+
+from ..table import ANY, Affine, kernel
+
+_DTYPES = (torch.float32, torch.float64)
+
+
+def refuses(
+    recurrence: Any,
+    drive: Any,
+    state: Any,
+    *weights: Tensor,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    initial: Any = None,
+) -> str | None:
+    leaves = [*pytree.tree_leaves(tuple(drive) if isinstance(drive, Affine) else drive), *pytree.tree_leaves(state)]
+    tensors = [t for t in (*leaves, *weights) if isinstance(t, Tensor)]
+    kinds = {t.dtype for t in tensors}
+    if any(t.device.type != "cpu" for t in tensors):
+        return "its kernels run on the CPU"
+    if torch.is_autocast_enabled("cpu"):
+        return "mixed precision is not written yet"
+    if len(kinds) > 1 or not kinds <= set(_DTYPES):
+        names = ", ".join(sorted(str(k).removeprefix("torch.") for k in kinds))
+        return f"it is written for float32 or float64 throughout, and this call has {names}"
+    if peek_interpreter_stack() is not None:
+        return "inside a torch.func transform only the reference can be differentiated further"
+    if torch.compiler.is_compiling():
+        return "torch.compile and torch.export see the reference"
+    if 0 in leaves[0].shape[:2]:
+        return "the batch is empty"
+    from .scan import why_not
+
+    return why_not(recurrence, drive, state, weights)
+
+
+@kernel(ANY, "cpu", refuses)
+def scan(recurrence: Any, drive: Any, state: Any, *weights: Tensor, lengths=None, resets=None, initial=None):
+    from .scan import run
+
+    return run(recurrence, drive, state, weights, lengths, resets, initial)

@@ -1,0 +1,123 @@
+"""The register tile: a small block of a matrix product whose sums never leave the registers.
+
+`tile` holds rows x vectors sums, and for each k multiplies one number of every row of `a` with a row of `w`. Its shape
+fills the registers: 24 sums in AVX-512's or NEON's 32, 12 in the 16 of AVX2 and SSE; the others hold the factors.
+"""
+
+import functools
+import platform
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
+
+from .vectors import INT64, Vec, VectorBuilder, emits
+
+
+class Shape(NamedTuple):
+    """The largest tile."""
+
+    rows: int
+    vectors: int
+
+
+def shape(vec: Vec) -> Shape:
+    """The largest tile of these vectors that this machine's registers hold."""
+    if vec.count == 1:
+        return Shape(4, 4)
+    return Shape(6, 4) if _registers() == 32 else Shape(4, 3)
+
+
+@functools.cache
+def _registers() -> int:
+    """How many vector registers there are."""
+    many = platform.machine().lower() in ("aarch64", "arm64") or llvm.get_host_cpu_features().get("avx512f")
+    return 32 if many else 16
+
+
+@emits("int", "pointer")
+def rows_of(b: VectorBuilder, p: Any) -> Any:
+    """The rows of the largest tile."""
+    return INT64(shape(b.vec).rows)
+
+
+@emits("int", "pointer")
+def panel_of(b: VectorBuilder, p: Any) -> Any:
+    """The columns of the largest tile: what a panel of a packed matrix is wide."""
+    return INT64(shape(b.vec).vectors * b.count)
+
+
+@emits("pointer", "pointer")
+def room_of(b: VectorBuilder, p: Any) -> Any:
+    """Room on the stack for the largest tile."""
+    rows, vectors = shape(b.vec)
+    with b.ir.goto_entry_block():
+        return b.ir.bitcast(b.ir.alloca(b.type, rows * vectors), b.number.as_pointer())
+
+
+@emits("void", "int", "int", "pointer", "int", "int", "pointer", "int", "int", "pointer", "int", "int")
+def tile(b: VectorBuilder, rows: Any, vectors: Any, *args: Any) -> None:
+    """tile(rows, vectors, a, rs, ks, w, ldw, K, c, ldc, plus): c[r, j] = sum over k < K of a[r rs + k ks] w[k ldw + j].
+
+    For r < rows and j < vectors * lanes; K >= 1. With plus = 1 the sum is added to c. All of rows * vectors * lanes
+    numbers of c are written.
+    """
+    most = shape(b.vec)
+    done = b.ir.append_basic_block("tile.done")
+    which = b.ir.add(b.ir.mul(rows, INT64(most.vectors + 1)), vectors)
+    switch = b.ir.switch(which, done)
+    for r in range(1, most.rows + 1):
+        for v in range(1, most.vectors + 1):
+            block = b.ir.append_basic_block(f"tile.{r}x{v}")
+            switch.add_case(INT64(r * (most.vectors + 1) + v), block)
+            b.ir.position_at_end(block)
+            _Tile(b, r, v).emit(*args)
+            b.ir.branch(done)
+    b.ir.position_at_end(done)
+
+
+class _Tile:
+    """A tile of fixed shape."""
+
+    def __init__(self, b: VectorBuilder, rows: int, vectors: int) -> None:
+        self.b, self.rows, self.vectors = b, rows, vectors
+        self.places = [(r, v) for r in range(rows) for v in range(vectors)]
+
+    def emit(self, a: Any, rs: Any, ks: Any, w: Any, ldw: Any, K: Any, c: Any, ldc: Any, plus: Any) -> None:
+        build = self.b.ir
+        summed, put = build.append_basic_block("summed"), build.append_basic_block("put")
+        sums = self._sums(a, rs, ks, w, ldw, K, summed)
+        at = {(r, v): build.add(build.mul(ldc, INT64(r)), INT64(v * self.b.count)) for r, v in self.places}
+        added_in = build.append_basic_block("plus")
+        build.cbranch(build.icmp_signed("!=", plus, INT64(0)), added_in, put)
+        build.position_at_end(added_in)
+        added = {place: build.fadd(self.b.load(c, at[place]), sums[place]) for place in self.places}
+        build.branch(put)
+        build.position_at_end(put)
+        values = {place: build.phi(self.b.type) for place in self.places}
+        for place, phi in values.items():
+            phi.add_incoming(sums[place], summed)
+            phi.add_incoming(added[place], added_in)
+            self.b.store(c, at[place], phi)
+
+    def _sums(self, a: Any, rs: Any, ks: Any, w: Any, ldw: Any, K: Any, after: ir.Block) -> dict[Any, Any]:
+        """The loop over k; the code goes on in the block `after`."""
+        b, build, start = self.b, self.b.ir, self.b.ir.block
+        starts = [build.gep(a, [build.mul(rs, INT64(r))]) for r in range(self.rows)]
+        loop = build.append_basic_block("k")
+        build.branch(loop)
+        build.position_at_end(loop)
+        k, at_a, at_w = steps = [build.phi(INT64) for _ in range(3)]
+        old = {place: build.phi(b.type) for place in self.places}
+        across = [b.load(w, build.add(at_w, INT64(v * b.count))) for v in range(self.vectors)]
+        down = [b.spread(build.load(build.gep(row, [at_a]))) for row in starts]
+        new = {(r, v): b.fma(down[r], across[v], old[r, v]) for r, v in self.places}
+        for phi, step in zip(steps, (INT64(1), ks, ldw), strict=True):
+            phi.add_incoming(INT64(0), start)
+            phi.add_incoming(build.add(phi, step), loop)
+        for place, phi in old.items():
+            phi.add_incoming(b.const(0.0), start)
+            phi.add_incoming(new[place], loop)
+        build.cbranch(build.icmp_signed("<", build.add(k, INT64(1)), K), loop, after)
+        build.position_at_end(after)
+        return new

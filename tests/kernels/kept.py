@@ -1,0 +1,43 @@
+"""Small kernels in a cache directory of the test's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ostinato.kernels.cpu import cache
+from ostinato.kernels.cpu.cache import Loaded, load
+from ostinato.kernels.cpu.lanes import lanes
+from ostinato.kernels.cpu.team import together
+
+FLOAT32 = lanes("float32")
+PLUS = "def plus(out, a):\n    store1(ptr(out), 0, num(a + {}))\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache directory that is new, and a process that has loaded nothing."""
+    monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path / "cache"))
+    forget()
+    yield tmp_path / "cache" / "kernels"
+    forget()
+
+
+def forget() -> None:
+    for known in (cache._LOADED, cache._FOUND, cache._ENTRIES, cache._WARNED):
+        known.clear()
+
+
+def plus(number: int) -> Loaded:
+    return load(PLUS.format(number), "plus", FLOAT32.scope)
+
+
+def gives(loaded: Loaded, a: int) -> float:
+    out = np.zeros(1, np.float32)
+    together([(loaded, (out.ctypes.data, a))])
+    return float(out[0])
+
+
+def hits(loaded: Loaded) -> int:
+    return loaded.code.cache_hits

@@ -1,0 +1,154 @@
+"""Products by the tile are matrix products. Oracle: torch.matmul in float64."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from numba.core import config
+from numba.core.caching import CacheImpl
+
+from ostinato.kernels.cpu import panels
+from ostinato.kernels.cpu.lanes import at, lanes, load1, store1
+from ostinato.kernels.cpu.panels import c_function, in_turn, pack, packed_size, product, spans, unpack
+from ostinato.kernels.cpu.product import linear, linear_jobs, outer, outer_jobs, scratch_size
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+TOLERANCE = {"float32": 3e-6, "float64": 1e-14}  # of the largest result
+SIZES = [(1, 1, 1), (7, 1, 33), (1, 33, 7), (33, 100, 1), (100, 7, 100), (13, 130, 33), (97, 64, 1100), (200, 65, 193)]
+
+
+@pytest.fixture(params=["host", "1"])
+def count(request, monkeypatch):
+    if request.param != "host":
+        monkeypatch.setenv("OSTINATO_LANES", request.param)
+
+
+@pytest.fixture(params=list(DTYPES))
+def dtype(request):
+    return request.param
+
+
+def close(got, want, dtype):
+    error = (got.double() - want).abs().max().item() / want.abs().max().item()
+    assert error < TOLERANCE[dtype], error
+
+
+def guarded(*shape, dtype):
+    """A tensor of NaN inside a larger one of 7s, and whether these are still there."""
+    n = torch.Size(shape).numel()
+    around = torch.full((n + 512,), 7.0, dtype=dtype)
+    inside = around[256 : 256 + n].fill_(torch.nan).view(shape)
+    return inside, lambda: bool((around[:256] == 7).all() and (around[256 + n :] == 7).all())
+
+
+@pytest.mark.parametrize(("M", "N", "K"), SIZES)
+def test_linear_is_a_product_and_writes_nothing_else(M, N, K, dtype, count):
+    a, w, bias = (torch.randn(*s, dtype=DTYPES[dtype]) for s in ((M, K), (K, N), (N,)))
+    out, whole = guarded(M, N, dtype=DTYPES[dtype])
+    assert linear(a, w, bias, out=out) is out and whole()
+    close(out, a.double() @ w.double() + bias.double(), dtype)
+    turned = linear(a.view(M, 1, K), w.t().contiguous().t())
+    assert turned.shape == (M, 1, N)
+    close(turned[:, 0], a.double() @ w.double(), dtype)
+
+
+def test_a_matrix_is_packed_from_any_strides(dtype, count):
+    # Columns that are a part of a larger matrix; every second column; columns in memory, every second row of them.
+    for w in (torch.randn(33, 200)[:, 50:150], torch.randn(33, 200)[:, ::2], torch.randn(100, 66).t()[::2]):
+        w = w.to(DTYPES[dtype])
+        assert torch.equal(pack(w), pack(w.contiguous()))
+        assert pack(w).shape == (packed_size(33, 100, dtype),) and pack(w).isfinite().all()
+
+
+@pytest.mark.parametrize(("M", "N", "K"), SIZES)
+def test_outer_sums_the_steps_and_writes_nothing_else(M, N, K, dtype, count):
+    a, b = torch.randn(1, K, M, dtype=DTYPES[dtype]), torch.randn(1, K, N, dtype=DTYPES[dtype])
+    (out, whole), (total, whole_too) = guarded(M, N, dtype=DTYPES[dtype]), guarded(M, dtype=DTYPES[dtype])
+    scratch = torch.full((1, scratch_size(N, dtype)), torch.nan, dtype=DTYPES[dtype])
+    in_turn(outer_jobs(a, b, None, out, total, scratch))
+    assert whole() and whole_too()
+    close(out, a[0].double().t() @ b[0].double(), dtype)
+    close(total, a[0].double().sum(0), dtype)
+
+
+@pytest.mark.parametrize(("B", "T"), [(1, 1), (3, 1), (1, 5), (7, 63)])
+def test_outer_takes_the_step_before(B, T, dtype, count):
+    a, b, first = (torch.randn(*s, dtype=DTYPES[dtype]) for s in ((B, T, 33), (B, T, 17), (B, 17)))
+    late = torch.cat([first[:, None], b[:, :-1]], 1).double()
+    close(outer(a, b, first)[0], torch.einsum("btd,btn->dn", a.double(), late), dtype)
+
+
+def test_rows_may_be_a_part_of_wider_ones(dtype):
+    a, b, w = (torch.randn(4, 5, 40, dtype=DTYPES[dtype]) for _ in range(3))
+    close(linear(a[..., 7:20], w[0, :, :13].t()), a[..., 7:20].double() @ w[0, :, :13].t().double(), dtype)
+    out, total = outer(a[..., 7:20], b[..., :9])
+    close(out, a[..., 7:20].flatten(0, 1).double().t() @ b[..., :9].flatten(0, 1).double(), dtype)
+    close(total, a[..., 7:20].double().sum((0, 1)), dtype)
+
+
+@pytest.mark.parametrize("jobs", [2, 3, 50])
+def test_the_number_of_jobs_changes_no_bit(jobs, dtype):
+    a, b, w = (torch.randn(*s, dtype=DTYPES[dtype]) for s in ((3, 67, 150), (3, 67, 90), (150, 700)))
+
+    def backwards(todo):
+        assert len(todo) <= jobs
+        in_turn(todo[::-1])
+
+    assert torch.equal(linear(a, w, run=backwards, count=jobs), linear(a, w))
+    for one, many in zip(outer(a, b), outer(a, b, run=backwards, count=jobs), strict=True):
+        assert torch.equal(one, many)
+    assert torch.equal(pack(w, backwards, jobs), pack(w))
+    packed, out = pack(w), torch.empty(201, 700, dtype=DTYPES[dtype])
+    assert len(linear_jobs(a.view(201, 150), packed, None, out, jobs)) == min(jobs, len(spans(201, jobs, 6)))
+
+
+def test_nothing_times_nothing_is_zero(dtype):
+    out, total = outer(torch.empty(0, 5, 3, dtype=DTYPES[dtype]), torch.empty(0, 5, 2, dtype=DTYPES[dtype]))
+    assert not out.any() and not total.any() and out.shape == (3, 2)
+    assert linear(torch.empty(0, 5, dtype=DTYPES[dtype]), torch.ones(5, 2, dtype=DTYPES[dtype])).shape == (0, 2)
+
+
+def _by_address(words):
+    M, N, K, lda, ldc, f, a, w, c = unpack(words, 6, 3)
+    panels.call_product(f, M, N, K, a, lda, w, c, ldc)
+
+
+def test_a_kernel_calls_the_product_by_its_address(dtype, count):
+    M, N, K = 25, 70, 40
+    a, w = torch.randn(M, 64, dtype=DTYPES[dtype]), torch.randn(K, N, dtype=DTYPES[dtype])
+    room = torch.full((M, 100), 7.0, dtype=DTYPES[dtype])
+    packed = pack(w)
+    words = M, N, K, 64, 100, product(dtype), a.data_ptr(), packed.data_ptr(), room.data_ptr()
+    in_turn([(c_function(_by_address, dtype), words)])
+    close(room[:, :N], a[:, :K].double() @ w.double(), dtype)
+    whole = -(-N // lanes(dtype).count) * lanes(dtype).count
+    assert (room[:, whole:] == 7).all()
+
+
+def _double(words):
+    n, x = unpack(words, 1, 1)
+    for i in range(n):
+        store1(x, i, load1(at(x, i), 0) * 2)
+
+
+def test_kernels_compile_where_nothing_can_be_kept(dtype, monkeypatch):
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    x = torch.arange(5.0, dtype=DTYPES[dtype])
+    in_turn([(c_function(_double, dtype), (5, x.data_ptr()))])
+    assert x.tolist() == [0, 2, 4, 6, 8]
+
+
+LOAD = """
+from ostinato.kernels.cpu import panels
+print(panels._made(panels._pack, panels.lanes("float32"), "p").cache_hits)
+"""
+
+
+def test_another_process_finds_the_machine_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    assert panels._made.__wrapped__(panels._pack, lanes("float32"), "p").cache_hits == 0
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, env=environment, check=True)
+    assert found.stdout.strip() == "1"
