@@ -1,4 +1,4 @@
-"""Speed, against the peers that are installed: `python -m benchmarks [aten] [softmax] [startup] [--write]`.
+"""Speed, against the peers that are installed: `python -m benchmarks [aten] [derived] [softmax] [startup] [--write]`.
 
 Every row checks parity first and prints no speed for a wrong answer. Two contenders take turns inside one run, because
 on a shared machine only their ratio means something.
@@ -9,11 +9,11 @@ import sys
 
 import torch
 
-from . import aten, softmax, startup
+from . import aten, derived, softmax, startup
 from .machine import describe, write
 from .tables import markdown, show
 
-PARTS = {"aten": aten, "softmax": softmax, "startup": startup}
+PARTS = {"aten": aten, "derived": derived, "softmax": softmax, "startup": startup}
 
 
 def main() -> int:

@@ -59,9 +59,11 @@ def explain(
     dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
     device: Annotated[str, typer.Option()] = "cpu",
     options: Annotated[list[str], typer.Option("-o", help="An argument of the cell: -o activation=relu")] = [],  # noqa: B006
+    graph: Annotated[bool, typer.Option("--graph", help="Print the rows that the derived kernel computes.")] = False,
+    source: Annotated[bool, typer.Option("--source", help="Print the derived kernel's source.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Which kernel runs a cell on a shape, and why not the others."""
+    """Which kernel runs a cell on a shape, and why not the others; or what was derived from the cell."""
     import torch
 
     from . import cells as _cells  # noqa: F401 - fills the registry
@@ -83,12 +85,28 @@ def explain(
     x = torch.zeros(batch, steps, inputs, dtype=getattr(torch, dtype), device=where)
     lengths = torch.full((batch,), max(0, steps - 1), device=where) if ragged else None
     at = torch.zeros(batch, steps, dtype=torch.bool, device=where) if resets else None
+    if graph or source:
+        sys.stdout.write(_derived(made, x, graph, source))
+        return
     lines = made.explain(x, lengths, at).splitlines()
     if json:
         console.print_json({"cell": cell, "shape": [batch, steps, inputs, hidden], "lines": lines})
         return
     what = f"{cell}, batch {batch}, {steps} steps, {inputs} -> {hidden}, {dtype} on {where}"
     console.out.print("\n".join([what, *("  " + line for line in lines)]), markup=False)
+
+
+def _derived(cell: Any, x: Any, graph: bool, source: bool) -> str:
+    """What was derived from a cell: the graph of its step, the source of its kernel."""
+    from .kernels.cpu.scan import derived
+    from .kernels.lower.listing import listing
+
+    found = derived(cell.recurrence, cell.drive(x), cell.initial_state(len(x)), cell.weights())
+    if isinstance(found, str):
+        raise ValueError(f"no kernel is derived from this cell: {found}")
+    parts = [listing(found.plan)] if graph else []
+    parts += [direction.source for direction in found.directions.values()] if source else []
+    return "\n\n".join(parts)
 
 
 def doctor(json: Json = False) -> None:

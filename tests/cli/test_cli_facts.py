@@ -43,6 +43,14 @@ def test_explain_says_which_kernel_runs_and_why_not(cli: Command) -> None:
     assert cli("explain", "elman", "-o", "activation=relu", "--dtype", "float64").code == 0
 
 
+def test_explain_shows_what_was_derived(cli: Command) -> None:
+    said = cli("explain", "gru_reset_before", "--inputs", "4", "--hidden", "8", "--graph", "--source")
+    assert said.code == 0, said.err
+    for part in ("forward\n", "backward\n", " -> next0[0:8]", "@ m0 [16]", "over all steps\n", "one step late",
+                 "def forward(T, ", "def backward(T, ", "def inference(T, "):  # fmt: skip
+        assert part in said.out
+
+
 def test_doctor_knows_this_machine(cli: Command) -> None:
     facts = json.loads(cli("doctor", "--json").out)
     assert facts["torch"] == torch.__version__

@@ -143,6 +143,22 @@ def test_truncated_back_propagation_goes_on_from_a_state() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+def test_a_gradient_has_a_derivative() -> None:
+    """By the reference; the oracle is central differences."""
+    torch.manual_seed(0)
+    cell = GRU(3, 7).double()
+    parameters = list(cell.parameters())
+    x = torch.randn(3, 4, 3, dtype=torch.float64, requires_grad=True)
+    options = ragged(3, 4)
+
+    def y(x: Tensor, *weights: Tensor) -> Tensor:
+        named = dict(zip([n for n, _ in cell.named_parameters()], weights, strict=True))
+        return torch.func.functional_call(cell, named, (x, None), options)[0]
+
+    with kernels.backend("cpu"):
+        assert torch.autograd.gradgradcheck(y, (x, *parameters), atol=1e-6, rtol=1e-4)
+
+
 def test_refusals_are_sentences() -> None:
     cell, x = MGU(4, 6), torch.randn(3, 5, 4)
     with torch.autocast("cpu", torch.bfloat16):

@@ -27,13 +27,13 @@ def compare(
     lengths: Tensor | None = None, resets: Tensor | None = None,
 ) -> None:  # fmt: skip
     """One scan, forward and backward; what a kernel does not write is full of NaN."""
-    derived = Derived(step, tree.map(lambda d: d[0, 0], drive), tree.map(lambda s: s[0], state), weights, machine)
+    recurrence = Recurrence("own", lambda gates, state: gates, lambda d, s, *w: step(d, s, *w))
+    derived = Derived(recurrence, tree.map(lambda d: d[0, 0], drive), tree.map(lambda s: s[0], state), weights, machine)
     initial = [torch.randn_like(s) for s in tree.leaves(state)] if resets is not None else []
     options = Options(*(None if o is None else o.double() for o in (lengths, resets)), tuple(initial))
     inputs = [*tree.leaves(drive), *tree.leaves(state), *weights, *initial]
     for t in inputs:
         t.requires_grad_()
-    recurrence = Recurrence("own", lambda gates, state: gates, lambda d, s, *w: step(d, s, *w))
     fresh = tree.like(state, initial) if initial else None
     given = {"lengths": lengths, "resets": resets, "initial": fresh}
     walked = list(recurrence.walk(drive, state, *weights, **given))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from ..lower.evaluate import Evaluated
 from ..lower.plan import Factor, plan
@@ -60,11 +61,20 @@ class Options:
     initial: tuple[Tensor, ...] = ()
 
 
+def step_of(recurrence: Any) -> Step:
+    """(drive, state, *weights) -> (out, state), on trees of rows."""
+
+    def step(drive: Any, state: Any, *weights: Tensor) -> Any:
+        return recurrence.step(drive, state, *weights)[:2]
+
+    return step
+
+
 class Derived:
     """A step, derived for one choice of widths.
 
     Args:
-        step: (drive, state, *weights) -> (out, state), on trees of rows.
+        recurrence: its `step` is derived; its `walk` is the reference.
         drive, state: trees of one row each, [features].
         weights: whose values do not matter.
 
@@ -72,9 +82,10 @@ class Derived:
         Outside: an operation of the step is outside the vocabulary.
     """
 
-    def __init__(self, step: Step, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine) -> None:
-        self.machine = machine
-        self.plan = plan(read(trace(step, drive, state, weights)))
+    def __init__(self, recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine) -> None:
+        self.recurrence, self.machine = recurrence, machine
+        self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
+        self.plan = plan(read(trace(step_of(recurrence), drive, state, weights)))
         self.trace = self.plan.reading.trace
 
     @functools.cached_property
@@ -129,6 +140,16 @@ class Derived:
         dinitial = [arrays[f"dinitial{i}"] for i in range(len(options.initial))]
         return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
 
+    def walk(
+        self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor],
+        lengths: Tensor | None, resets: Tensor | None, initial: Sequence[Tensor] | None,
+    ) -> list[Tensor]:  # fmt: skip
+        """What `forward` gives (out, then the states), by the reference loop."""
+        fresh = None if initial is None else pytree.tree_unflatten(list(initial), self.state_spec)
+        trees = (pytree.tree_unflatten(list(t), s) for t, s in ((drive, self.drive_spec), (start, self.state_spec)))
+        steps = list(self.recurrence.walk(*trees, *weights, lengths=lengths, resets=resets, initial=fresh))
+        return [torch.stack([step.out for step in steps], dim=1), *pytree.tree_leaves(steps[-1].state)]
+
     def _weights(self, direction: Direction, value: Evaluated) -> dict[str, Tensor]:
         """Vectors, with room for a whole vector past their end, and packed matrices."""
         found: dict[str, Tensor] = {}
@@ -159,16 +180,16 @@ class Derived:
         """The gradient of a matrix."""
         if left.before and not right.before:
             return self._product(right, left, arrays, start, options).T
-        a = self._before(left, arrays, start, options) if left.before else arrays[left.array]
-        if not right.before:
-            return self.machine.outer(a, arrays[right.array], None)
-        if options.resets is not None or left.before:
-            return self.machine.outer(a, self._before(right, arrays, start, options), None)
+        a = self._factor(left, arrays, start, options)
+        if not right.before or left.before or options.resets is not None:
+            return self.machine.outer(a, self._factor(right, arrays, start, options), None)
         number = int(right.array.removeprefix("state"))
         return self.machine.outer(a, arrays[self.plan.history[number]], start[number])
 
-    def _before(self, factor: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options) -> Tensor:
-        """A state before each step, [B, T, width]."""
+    def _factor(self, factor: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options) -> Tensor:
+        """One side of a matrix's gradient, [B, T, width]."""
+        if not factor.before:
+            return arrays[factor.array][..., factor.at : factor.at + factor.width]
         number = int(factor.array.removeprefix("state"))
         after = arrays[self.plan.history[number]]
         before = torch.cat([start[number][:, None], after[:, :-1]], dim=1)

@@ -7,7 +7,7 @@ weights, or in a scratch S of LD numbers a row.
 from collections.abc import Iterable
 
 from ..lower.ir import LEAVES, REDUCTIONS, Node, ancestors, offsets
-from ..lower.plan import DEAR, Plan, Target
+from ..lower.plan import DEAR, Plan, Target, side_by_side
 from ..lower.schedule import Loop, schedule
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
@@ -67,6 +67,9 @@ class Emitter:
         for n in ancestors(roots):
             if n.op == "mm" and n.args[0].op == "cat" and n.args[0] not in self.place:
                 cat = n.args[0]
+                if stored := side_by_side(cat.args, self.stores):
+                    self.place[cat] = stored
+                    continue
                 start = self.take(cat.width)
                 self.place[cat] = ("S", start)
                 parts = []

@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
 from ..lower import Outside, written_at
 from ..table import Affine
-from .derived import Derived, Options
+from .derived import Derived, Options, step_of
 from .machine import machine
 
 _DERIVED: dict[Any, Derived | str] = {}  # a kernel, or why there is none
@@ -18,7 +17,7 @@ _DERIVED: dict[Any, Derived | str] = {}  # a kernel, or why there is none
 
 def why_not(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> str | None:
     """Why no kernel can be derived, in words; None where one can."""
-    found = _derived(recurrence, drive, state, weights)
+    found = derived(recurrence, drive, state, weights)
     return found if isinstance(found, str) else None
 
 
@@ -27,8 +26,8 @@ def run(
     initial: Any,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
     """(out [B, T, ...], the leaves of the state after each row's last step)."""
-    derived = _derived(recurrence, drive, state, weights)
-    assert isinstance(derived, Derived)
+    kernel = derived(recurrence, drive, state, weights)
+    assert isinstance(kernel, Derived)
     _check(drive, state)
     order = None
     if lengths is not None:
@@ -39,7 +38,7 @@ def run(
         else:
             drive = pytree.tree_map(lambda t: _taken(t, order), drive)
         state, initial, resets = pytree.tree_map(lambda t: _taken(t, order), (state, initial, resets))
-    leaves = _drive(derived, drive)
+    leaves = _drive(kernel, drive)
     start = pytree.tree_leaves(state)
     dtype = leaves[0].dtype
     fresh: list[Tensor] = []
@@ -49,10 +48,10 @@ def run(
     counts = (len(leaves), len(start), len(weights), len(fresh))
     tensors = [t.contiguous() for t in (*leaves, *start)] + [*weights] + [t.contiguous() for t in fresh]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        out, *last = Scan.apply(derived, marks, counts, *tensors)
+        out, *last = Scan.apply(kernel, marks, counts, *tensors)
     else:
         drives, starts, plain, initials = _parts([t.detach() for t in tensors], counts)
-        out, last, _ = derived.forward(drives, starts, plain, _options(marks, initials), keep=False)
+        out, last, _ = kernel.forward(drives, starts, plain, _options(marks, initials), keep=False)
     if order is not None:
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order))
@@ -64,7 +63,8 @@ def _taken(t: Tensor | None, rows: Tensor) -> Tensor | None:
     return None if t is None else t.index_select(0, rows)
 
 
-def _derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> Derived | str:
+def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> Derived | str:
+    """The kernel of a recurrence for these widths and this dtype, or why there is none, in words."""
     rows = _row(drive), pytree.tree_map(lambda s: s[:1], state)
     flat, spec = pytree.tree_flatten(rows)
     shapes = tuple(tuple(t.shape[1:]) for t in flat), tuple(tuple(w.shape) for w in weights)
@@ -82,16 +82,13 @@ def _row(drive: Any) -> Any:
 
 
 def _derive(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> Derived | str:
-    def step(drive: Any, state: Any, *weights: Tensor) -> Any:
-        return recurrence.step(drive, state, *weights)[:2]
-
     plain = [w.detach() for w in weights]
     try:
         row, start = pytree.tree_map(lambda t: t[0].detach(), (drive, state))
-        return Derived(step, row, start, plain, machine(pytree.tree_leaves(drive)[0].dtype))
+        return Derived(recurrence, row, start, plain, machine(pytree.tree_leaves(drive)[0].dtype))
     except Outside as error:
         functions = [f for f in (recurrence.gates, recurrence.update) if f is not None]
-        line = written_at(error.op, step, functions, (drive, state, *plain)) if error.op else ""
+        line = written_at(error.op, step_of(recurrence), functions, (drive, state, *plain)) if error.op else ""
         return f"{error}" + (f" ({line})" if line else "")
     except Exception as error:
         # What a tracer cannot follow, such as a branch on values, raises anything; the reference runs it, or tells.
@@ -106,12 +103,12 @@ def _check(drive: Any, state: Any) -> None:
             raise ValueError(f"each leaf of the state must have {rows} rows, and one is {tuple(leaf.shape)}")
 
 
-def _drive(derived: Derived, drive: Any) -> list[Tensor]:
+def _drive(kernel: Derived, drive: Any) -> list[Tensor]:
     """The drive's leaves, [B, T, features] each."""
     if not isinstance(drive, Affine):
         return pytree.tree_leaves(drive)
     drive.check()
-    return [Product.apply(derived.machine, drive.x.contiguous(), drive.weight, drive.bias)]
+    return [Product.apply(kernel.machine, drive.x.contiguous(), drive.weight, drive.bias)]
 
 
 class Product(torch.autograd.Function):
@@ -124,10 +121,12 @@ class Product(torch.autograd.Function):
         return machine.linear(x, weight.t(), bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         dy, needs = cots[0].contiguous(), ctx.needs_input_grad
+        if torch.is_grad_enabled():  # create_graph: by operations that have a derivative themselves
+            rows, steps = dy.flatten(0, -2), x.flatten(0, -2)
+            return None, dy @ weight, rows.t() @ steps, rows.sum(0) if needs[3] else None
         dx = ctx.machine.linear(dy, weight, None) if needs[1] else None
         dw, db = ctx.machine.outer_and_total(dy, x) if needs[2] or needs[3] else (None, None)
         return None, dx, dw, db if needs[3] else None
@@ -146,15 +145,34 @@ class Scan(torch.autograd.Function):
         return out, *last
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         size = sum(ctx.counts)
         tensors, kept = ctx.saved_tensors[:size], ctx.saved_tensors[size:]
+        if torch.is_grad_enabled():  # create_graph: by the reference loop, whose gradient has a derivative
+            return None, None, None, *_again(ctx.derived, ctx.marks, ctx.counts, tensors, cots)
         drive, start, weights, initial = _parts(tensors, ctx.counts)
         options = _options(ctx.marks, initial)
         cot, *dlast = (c.contiguous() for c in cots)
         groups = ctx.derived.backward(drive, start, weights, options, kept, cot, dlast)
         return None, None, None, *(g for group in groups for g in group)
+
+
+def _again(
+    kernel: Derived, marks: Sequence[Tensor | None], counts: Sequence[int], tensors: Sequence[Tensor],
+    cots: Sequence[Tensor],
+) -> Sequence[Tensor | None]:  # fmt: skip
+    """The gradients with a graph of their own."""
+    drive, start, weights, initial = _parts(tensors, counts)
+    lengths, resets = marks
+    results = kernel.walk(
+        drive, start, weights, lengths=None if lengths is None else lengths.long(),
+        resets=None if resets is None else resets != 0, initial=initial or None,
+    )  # fmt: skip
+    ends = [(r, c) for r, c in zip(results, cots, strict=True) if r.requires_grad]
+    wanted = [t for t in tensors if t.requires_grad]
+    outputs, slopes = zip(*ends, strict=True)
+    found = iter(torch.autograd.grad(outputs, wanted, slopes, create_graph=True, allow_unused=True))
+    return [next(found) if t.requires_grad else None for t in tensors]
 
 
 def _options(marks: Sequence[Tensor | None], initial: Sequence[Tensor]) -> Options:

@@ -11,7 +11,7 @@ Arrays over time are [B, T, width]; their names are those of the emitted source:
 A target is (base, offset): where a row is stored. "next0" is the state after the step, or its gradient before it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import fx
@@ -26,9 +26,11 @@ Root = tuple[Node, Target]
 
 @dataclass
 class Factor:
-    """One side of a matrix's gradient: an array over time; `before`: of a state, so one step late."""
+    """One side of a matrix's gradient: columns of an array over time; `before`: of a state, so one step late."""
 
     array: str
+    at: int
+    width: int
     before: bool = False
 
 
@@ -61,6 +63,14 @@ class Plan:
 def plan(reading: Reading) -> Plan:
     """Decides what forward keeps: dear values are saved, cheap ones are computed again."""
     return _Planner(reading).plan
+
+
+def side_by_side(value: Value, stores: Mapping[Node, list[Target]]) -> Target | None:
+    """Where the parts of a value are stored one behind the other, if they are."""
+    for base, start in stores.get(value[0], ()):
+        if all((base, start + at) in stores.get(node, ()) for node, at in offsets(value)):
+            return base, start
+    return None
 
 
 class _Planner:
@@ -133,12 +143,8 @@ class _Planner:
 
     def _gradients_of_weights(self) -> None:
         r, plan = self.reading, self.plan
-        whole = {self.graph.cat(value): Factor(f"ddrive{i}") for i, value in enumerate(r.ddrive)}
-        whole |= {
-            self.graph.cat(value): Factor(plan.history[i]) for i, value in enumerate(r.new_state) if i in plan.history
-        }
         for product in r.products:
-            left, right = (self._factor(n, whole) for n in (product.left, product.right))
+            left, right = (self._factor(n) for n in (product.left, product.right))
             plan.products.append((product.node, left, right))
         at = 0
         for total in r.totals:
@@ -150,18 +156,23 @@ class _Planner:
             plan.totals.append((total.node, at, width))
             at += width
 
-    def _factor(self, n: Node, whole: dict[Node, Factor]) -> Factor:
+    def _factor(self, n: Node) -> Factor:
         if n.op == "in" and n.attr[0] in ("state", "drive"):
             kind, number = n.attr
-            return Factor(f"drive{number}") if kind == "drive" else Factor(f"state{number}", before=True)
-        if n not in whole:
-            name = f"kept{sum(key.startswith('kept') for key in self.plan.sequences)}"
-            self.plan.sequences[name] = n.width
-            parts: Iterable[tuple[Node, int]] = offsets(n.args if n.op == "cat" else (n,))
-            roots = self.plan.backward if n.backward else self.plan.forward
-            roots += [(self._again(part) if n.backward else part, (name, at)) for part, at in parts]
-            whole[n] = Factor(name)
-        return whole[n]
+            return Factor(f"{kind}{number}", 0, n.width, before=kind == "state")
+        roots = self.plan.backward if n.backward else self.plan.forward
+        parts = n.args if n.op == "cat" else (n,)
+        value = tuple(self._again(part) for part in parts) if n.backward else parts
+        stores: dict[Node, list[Target]] = {}
+        for node, target in roots:
+            if target[0] in self.plan.sequences:
+                stores.setdefault(node, []).append(target)
+        found = side_by_side(value, stores)
+        if found is None:
+            found = (f"kept{sum(key.startswith('kept') for key in self.plan.sequences)}", 0)
+            self.plan.sequences[found[0]] = n.width
+            roots += self._to(found[0], value)
+        return Factor(*found, n.width)
 
     def _late(self, name: str) -> bool:
         """Whether backward writes the array."""
