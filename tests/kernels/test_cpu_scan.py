@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ostinato import kernels, tree
 from ostinato.cells import GRU, LSTM, MGU, GRUResetBefore
+from ostinato.kernels import dispatch
 from ostinato.recurrence import Affine, Recurrence
 from ostinato.recurrent import Cell
 
@@ -157,6 +158,17 @@ def test_a_gradient_has_a_derivative() -> None:
 
     with kernels.backend("cpu"):
         assert torch.autograd.gradgradcheck(y, (x, *parameters), atol=1e-6, rtol=1e-4)
+
+
+def test_it_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.OWN, ("lstm", "cpu"), ("aten", "cpu"))
+    x = torch.randn(3, 5, 4)
+    assert GRU(4, 6).explain(x).startswith("cpu: chosen, the fastest that takes this call on cpu\naten: could run, cpu")
+    assert LSTM(4, 6).explain(x).startswith("aten: chosen, the fastest that takes this call on cpu\ncpu: could run, aten")
+    assert "cpu: chosen" in LSTM(4, 6).explain(x, resets=torch.zeros(3, 5, dtype=torch.bool))
+    assert "aten: chosen" in GRU(4, 6).explain(x[:, :3])  # a few steps are not worth compiling for
+    assert "cpu: could run, reference comes first" in MGU(4, 6).explain(x[:, :1])
 
 
 def test_refusals_are_sentences() -> None:

@@ -19,6 +19,8 @@ REFERENCE = "reference"
 PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("cpu", "aten"), "cuda": ("aten",)}
 # Where a recurrence has an order of its own: oneDNN's LSTM is the best of torch's.
 OWN: dict[tuple[str, str], tuple[str, ...]] = {("lstm", "cpu"): ("aten", "cpu")}
+# Steps below which no derived kernel is chosen: to pack its weights, or to compile it, costs more than it saves.
+SHORT = 4
 _forced: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
@@ -66,7 +68,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
     forced = _forced.get()
     if forced == REFERENCE:
         return None
-    for name in (forced,) if forced else _order(recurrence, _device(drive)):
+    for name in (forced,) if forced else _order(recurrence, drive):
         reason = why_not(recurrence, name, drive, state, *weights, **options)
         if reason is None:
             return find(recurrence, name)
@@ -78,7 +80,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
 def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
     """One line a backend: which runs this call, and why the others do not."""
     device = _device(drive)
-    order = _order(recurrence, device)
+    order = _order(recurrence, drive)
     lines, chosen = [], None
     if _forced.get():
         chosen = _forced.get()
@@ -93,7 +95,7 @@ def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: A
             chosen = name
             lines.append(f"{name}: chosen, the fastest that takes this call on {device}")
         else:
-            lines.append(f"{name}: could run, {chosen} comes first")
+            lines.append(f"{name}: could run, {chosen or REFERENCE} comes first")
     if chosen is None:
         lines.append(f"{REFERENCE}: chosen, the step-by-step loop (no kernel takes this call)")
     elif chosen != REFERENCE:
@@ -107,8 +109,10 @@ def run(kernel: Kernel, drive: Any, state: Any, *weights: Any, **options: Any) -
     return out, tree.like(state, final)
 
 
-def _order(recurrence: Any, device: str) -> tuple[str, ...]:
-    return OWN.get((recurrence.name, device), PREFERENCE.get(device, ()))
+def _order(recurrence: Any, drive: Any) -> tuple[str, ...]:
+    device, steps = _device(drive), tree.leaves(drive)[0].shape[1]
+    order = OWN.get((recurrence.name, device), PREFERENCE.get(device, ()))
+    return tuple(name for name in order if name != "cpu" or steps >= SHORT)
 
 
 def _device(drive: Any) -> str:
