@@ -165,7 +165,9 @@ def test_it_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(dispatch.OWN, ("lstm", "cpu"), ("aten", "cpu"))
     x = torch.randn(3, 5, 4)
     assert GRU(4, 6).explain(x).startswith("cpu: chosen, the fastest that takes this call on cpu\naten: could run, cpu")
-    assert LSTM(4, 6).explain(x).startswith("aten: chosen, the fastest that takes this call on cpu\ncpu: could run, aten")
+    assert (
+        LSTM(4, 6).explain(x).startswith("aten: chosen, the fastest that takes this call on cpu\ncpu: could run, aten")
+    )
     assert "cpu: chosen" in LSTM(4, 6).explain(x, resets=torch.zeros(3, 5, dtype=torch.bool))
     assert "aten: chosen" in GRU(4, 6).explain(x[:, :3])  # a few steps are not worth compiling for
     assert "cpu: could run, reference comes first" in MGU(4, 6).explain(x[:, :1])
