@@ -1,7 +1,9 @@
 """One tiny text, one tiny run on it, and the command line as a function; most tests share them."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -55,3 +57,11 @@ def trained(cli: Command, text: Path, tmp_path_factory: pytest.TempPathFactory) 
     said = cli("train", "language", "--text", text, "--run", folder, *options(*SMALL))
     assert said.code == 0, said.err
     return folder
+
+
+@pytest.fixture(autouse=True)
+def listening_to_ctrl_c() -> Iterator[None]:
+    """A shell starts what runs in the background with SIGINT ignored; these tests press Ctrl-C all the same."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

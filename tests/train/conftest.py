@@ -1,7 +1,5 @@
 """The text that the loop learns from, and the run on it that is never stopped."""
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +20,3 @@ def unstopped(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, report = trainer(corpus, folder, quiet).run()
     assert (report.interrupted, report.progress.step, report.progress.epoch) == (False, LAST, 2)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def listening_to_ctrl_c() -> Iterator[None]:
-    """A shell starts what runs in the background with SIGINT ignored; these tests press Ctrl-C all the same."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
