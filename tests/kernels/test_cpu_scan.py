@@ -202,5 +202,15 @@ def test_a_wrong_shape_is_an_error_and_never_memory() -> None:
                 cell(x)
         with pytest.raises(ValueError, match="each leaf of the state must have 3 rows"):
             cell(torch.randn(3, 5, 4), cell.initial_state(2))
+        for x in (torch.randn(3, 5, 2, 4), torch.randn(3, 5, 4)[:, :, 0]):
+            with pytest.raises((kernels.BackendError, ValueError)):
+                cell(x)
+        u, state = cell.drive(torch.randn(3, 5, 4)).value(), cell.initial_state(3)
+        for wrong in ({"lengths": torch.tensor([5, 5])}, {"resets": torch.zeros(3, 4, dtype=torch.bool)}):
+            with pytest.raises(ValueError, match="must have the shape"):
+                cell.recurrence.scan(u, state, *cell.weights(), **wrong)
+        uneven = Recurrence("uneven", lambda d, h: (d[0] + d[1], h))
+        with pytest.raises(kernels.BackendError, match="the same rows and steps in all leaves"):
+            uneven.scan((torch.randn(3, 5, 4), torch.randn(1, 5, 4)), torch.zeros(3, 4))
         with pytest.raises((kernels.BackendError, ValueError, RuntimeError)):
             cell(torch.randn(3, 5, 4), GRU(4, 7).initial_state(3))

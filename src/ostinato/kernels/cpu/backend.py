@@ -35,6 +35,9 @@ def refuses(
         return "inside a torch.func transform only the reference can be differentiated further"
     if torch.compiler.is_compiling():
         return "torch.compile and torch.export see the reference"
+    driven = [drive.x] if isinstance(drive, Affine) else pytree.tree_leaves(drive)
+    if any(t.ndim != 3 or t.shape[:2] != driven[0].shape[:2] for t in driven):
+        return "its drive must be [B, T, features], with the same rows and steps in all leaves"
     if 0 in leaves[0].shape[:2]:
         return "the batch is empty"
     from .scan import why_not

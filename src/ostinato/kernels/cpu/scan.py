@@ -28,7 +28,7 @@ def run(
     """(out [B, T, ...], the leaves of the state after each row's last step)."""
     kernel = derived(recurrence, drive, state, weights)
     assert isinstance(kernel, Derived)
-    _check(drive, state)
+    _check(drive, state, lengths, resets, initial)
     order = None
     if lengths is not None:
         # The longest first: so the rows that are still read are the first ones, and padding costs nothing.
@@ -95,12 +95,15 @@ def _derive(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
         return f"its step cannot be traced ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
 
 
-def _check(drive: Any, state: Any) -> None:
+def _check(drive: Any, state: Any, lengths: Tensor | None, resets: Tensor | None, initial: Any) -> None:
     """A kernel trusts its shapes; torch's own operations would have checked them."""
-    rows = len(pytree.tree_leaves(tuple(drive) if isinstance(drive, Affine) else drive)[0])
-    for leaf in pytree.tree_leaves(state):
+    rows, steps = pytree.tree_leaves(tuple(drive) if isinstance(drive, Affine) else drive)[0].shape[:2]
+    for leaf in pytree.tree_leaves((state, [] if initial is None else initial)):
         if len(leaf) != rows:
             raise ValueError(f"each leaf of the state must have {rows} rows, and one is {tuple(leaf.shape)}")
+    for name, given, shape in (("lengths", lengths, (rows,)), ("resets", resets, (rows, steps))):
+        if given is not None and tuple(given.shape) != shape:
+            raise ValueError(f"{name} must have the shape {shape}, and have {tuple(given.shape)}")
 
 
 def _drive(kernel: Derived, drive: Any) -> list[Tensor]:
