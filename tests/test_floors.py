@@ -16,7 +16,7 @@ FLOORS = [
     {"blocks", "models", "serve", "nn"},
     {"tasks"},
     {"console"},
-    {"facts"},
+    {"facts", "pipes"},
     {"cli"},
     {"__main__"},
 ]

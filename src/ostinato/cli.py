@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import facts
+from . import facts, pipes
 from .facts import Json
 
 app = typer.Typer(
@@ -139,8 +139,8 @@ def demo(
         console.out.print(console.table(rows, title=title))
 
 
-for _tell in (facts.recipes, facts.cells, facts.explain, facts.doctor):
-    app.command()(_tell)
+for _command in (pipes.stream, facts.recipes, facts.cells, facts.explain, facts.doctor):
+    app.command()(_command)
 
 
 def _run_recipe(run: Path) -> Path:

@@ -10,8 +10,9 @@ from numba.core import config
 from numba.core.caching import CacheImpl
 
 from ostinato.kernels.cpu import panels
+from ostinato.kernels.cpu.jobs import _made, c_function, in_turn, spans, unpack
 from ostinato.kernels.cpu.lanes import at, lanes, load1, store1
-from ostinato.kernels.cpu.panels import c_function, in_turn, pack, packed_size, product, spans, unpack
+from ostinato.kernels.cpu.panels import pack, packed_size, product
 from ostinato.kernels.cpu.product import linear, linear_jobs, outer, outer_jobs, scratch_size
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -141,14 +142,15 @@ def test_kernels_compile_where_nothing_can_be_kept(dtype, monkeypatch):
 
 
 LOAD = """
-from ostinato.kernels.cpu import panels
-print(panels._made(panels._pack, panels.lanes("float32"), "p").cache_hits)
+from ostinato.kernels.cpu import jobs, panels
+from ostinato.kernels.cpu.lanes import lanes
+print(jobs._made(panels._pack, lanes("float32"), "p").cache_hits)
 """
 
 
 def test_another_process_finds_the_machine_code(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    assert panels._made.__wrapped__(panels._pack, lanes("float32"), "p").cache_hits == 0
+    assert _made.__wrapped__(panels._pack, lanes("float32"), "p").cache_hits == 0
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     found = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, env=environment, check=True)
     assert found.stdout.strip() == "1"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ostinato.kernels.cpu import team
+from ostinato.kernels.cpu import openmp, team
 from ostinato.kernels.cpu.team import together
 
 KIND = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))
@@ -215,14 +215,14 @@ def test_an_unknown_way_is_refused(monkeypatch: pytest.MonkeyPatch, two_threads:
 
 def test_without_openmp_there_is_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OSTINATO_TEAM", raising=False)
-    monkeypatch.setattr(team, "_openmp", lambda: (None, 0))
-    for cached in (team._library, team._chosen):
+    monkeypatch.setattr(openmp, "_openmp", lambda: (None, 0, 0))
+    for cached in (openmp.library, team._chosen):
         cached.cache_clear()
     try:
         assert team.team() == "pool"
         assert squares(3) == [0, 1, 4]
     finally:
-        for cached in (team._library, team._chosen):
+        for cached in (openmp.library, team._chosen):
             cached.cache_clear()
 
 

@@ -1,7 +1,7 @@
 """Scans that are faster than the reference loop, and the choice among them."""
 
-from .dispatch import REFERENCE, BackendError, backend, backends, choose, explain, run, why_not
-from .table import TABLE, Affine, Kernel, Scan, computed, kernel
+from .dispatch import REFERENCE, BackendError, backend, backends, choose, explain, forced, run, why_not
+from .table import TABLE, Affine, Kernel, Outside, Scan, computed, kernel
 
 __all__ = [
     "REFERENCE",
@@ -9,12 +9,14 @@ __all__ = [
     "Affine",
     "BackendError",
     "Kernel",
+    "Outside",
     "Scan",
     "backend",
     "backends",
     "choose",
     "computed",
     "explain",
+    "forced",
     "kernel",
     "run",
     "why_not",

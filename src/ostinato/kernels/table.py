@@ -24,6 +24,14 @@ Scan = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 Refuses = Callable[..., str | None]
 
 
+class Outside(Exception):
+    """No kernel can be derived from a step; the message says why."""
+
+    def __init__(self, op: str, why: str = "") -> None:
+        super().__init__(why or f"the operation {op} is outside the vocabulary")
+        self.op = op  # of ATen, where one is to blame
+
+
 class Affine(NamedTuple):
     """A drive not yet computed: `x W^T + b` for all steps at once.
 

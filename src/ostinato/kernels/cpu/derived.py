@@ -50,6 +50,8 @@ class Direction:
     arrays: tuple[str, ...]
     room: int  # numbers of scratch a row of a block
     vectors: dict[str, fx.Node]  # weights, the same for all rows
+    tables: dict[str, fx.Node]  # weights of which each row of the batch reads one row
+    columns: dict[str, int]  # of each matrix
 
 
 @dataclass(frozen=True)
@@ -77,27 +79,35 @@ class Derived:
         recurrence: its `step` is derived; its `walk` is the reference.
         drive, state: trees of one row each, [features].
         weights: whose values do not matter.
+        gradients: False: the step alone is derived, and runs in the direction "inference".
 
     Raises:
         Outside: an operation of the step is outside the vocabulary.
     """
 
-    def __init__(self, recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine) -> None:
+    def __init__(
+        self, recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine,
+        gradients: bool = True,
+    ) -> None:  # fmt: skip
         self.recurrence, self.machine = recurrence, machine
         self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
-        self.plan = plan(read(trace(step_of(recurrence), drive, state, weights)))
+        self.plan = plan(read(trace(step_of(recurrence), drive, state, weights, gradients)))
         self.trace = self.plan.reading.trace
+        self.names = ("forward", "backward", "inference") if gradients else ("inference",)
 
     @functools.cached_property
     def directions(self) -> dict[str, Direction]:
         """ "forward", "backward", and "inference": forward that keeps nothing."""
-        return {name: self._direction(name) for name in ("forward", "backward", "inference")}
+        return {name: self._direction(name) for name in self.names}
 
     def _direction(self, name: str) -> Direction:
         emitter = Emitter(self.plan, name, self.machine.lanes)
         source, arrays, room = frame(emitter)
         vectors = {base: node.attr for node, base in emitter.vectors.items()}
-        return Direction(name, source, tuple(arrays), room, vectors)
+        tables = {base: node.attr[1] for node, base in emitter.tables.items()}
+        columns = {f"m{i}": node.meta["val"].shape[1] for i, node in enumerate(self.plan.reading.matrices)}
+        columns = {name: columns[name] for name in arrays if name in columns}
+        return Direction(name, source, tuple(arrays), room, vectors, tables, columns)
 
     def forward(
         self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
@@ -106,7 +116,7 @@ class Derived:
         """(out [B, T, H], the states after the last step, what backward wants: `plan.forward_arrays`, if kept)."""
         rows, steps = drive[0].shape[:2]
         direction = self.directions["forward" if keep else "inference"]
-        arrays = self._weights(direction, Evaluated(zip(self.trace.weights, weights, strict=True)))
+        arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)))
         arrays |= self._states(start, options, last="last")
         arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
@@ -122,7 +132,7 @@ class Derived:
         rows, steps = cot.shape[:2]
         direction = self.directions["backward"]
         value = Evaluated(zip(self.trace.weights, weights, strict=True))
-        arrays = self._weights(direction, value)
+        arrays = self.packed(direction, value)
         arrays |= dict(zip(self.plan.forward_arrays, kept, strict=True))
         arrays |= self._states(start, options, last="dfirst")
         arrays |= {f"dlast{i}": d for i, d in enumerate(dlast)}
@@ -150,16 +160,15 @@ class Derived:
         steps = list(self.recurrence.walk(*trees, *weights, lengths=lengths, resets=resets, initial=fresh))
         return [torch.stack([step.out for step in steps], dim=1), *pytree.tree_leaves(steps[-1].state)]
 
-    def _weights(self, direction: Direction, value: Evaluated) -> dict[str, Tensor]:
-        """Vectors, with room for a whole vector past their end, and packed matrices."""
-        found: dict[str, Tensor] = {}
+    def packed(self, direction: Direction, value: Evaluated) -> dict[str, Tensor]:
+        """A direction's weights: tables, vectors with room for a whole vector past their end, packed matrices."""
+        found = {base: value(node).contiguous() for base, node in direction.tables.items()}
         for base, node in direction.vectors.items():
             vector = value(node).reshape(-1)
             found[base] = vector.new_zeros(len(vector) + self.machine.lanes)
             found[base][: len(vector)] = vector
-        for name in direction.arrays:
-            if name.startswith("m"):
-                found[name] = self.machine.pack(value(self.plan.reading.matrices[int(name[1:])]))
+        for name in direction.columns:
+            found[name] = self.machine.pack(value(self.plan.reading.matrices[int(name[1:])]))
         return found
 
     def _states(self, start: Sequence[Tensor], options: Options, last: str) -> dict[str, Tensor]:

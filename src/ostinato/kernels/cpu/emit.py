@@ -34,6 +34,7 @@ class Emitter:
         self.graph = plan.reading.graph
         self.used: dict[str, None] = {}  # bases that are read or written
         self.vectors: dict[Node, str] = {}  # weights -> base
+        self.tables: dict[Node, str] = {}  # lookups -> base
         self.top = 0  # numbers of scratch a row
         self.slots = [(self.take(w), self.take(w)) for w in plan.state_widths]
         self.place: dict[Node, Target] = {}
@@ -63,8 +64,11 @@ class Emitter:
         return n
 
     def _gather(self, roots: Iterable[Node]) -> None:
-        """A product's factor made of several rows is stored side by side before it."""
+        """A product's factor made of several rows is stored side by side before it; so is a row of a table."""
         for n in ancestors(roots):
+            if n.op == "mm" and n.args[0].op == "lookup":
+                n.args = (self.graph.node("copy", n.args, n.args[0].width, n.args[0].attr),)
+                self.place[n.args[0]] = ("S", self.take(n.args[0].width))
             if n.op == "mm" and n.args[0].op == "cat" and n.args[0] not in self.place:
                 cat = n.args[0]
                 if stored := side_by_side(cat.args, self.stores):
@@ -90,6 +94,9 @@ class Emitter:
             found = (self.plan.history[number] if kind == "after" else "cot" if kind == "cot" else f"{kind}{number}", 0)
         elif n.op == "saved":
             found = ("saved", n.attr)
+        elif n.op == "lookup":
+            found = (self.tables.setdefault(n, f"e{len(self.tables)}"), 0)
+            self.used[f"drive{n.attr[0]}"] = None
         elif n.op == "vector":
             found = (self.vectors.setdefault(n, f"w{len(self.vectors)}"), 0)
         else:
@@ -98,6 +105,15 @@ class Emitter:
                 found = self.place[n] = ("S", self.take(n.width))
         self.used[found[0]] = None
         return found
+
+    def row(self, base: str) -> str:
+        """Where row r of the batch begins."""
+        for n, table in self.tables.items():
+            if base == table:
+                ids = f"drive{n.attr[0]}"
+                return f"at({base}, int(load1({ids}, r * {self.stride(ids)})) * {n.width})"
+        stride = self.stride(base)
+        return base if stride == "0" else f"at({base}, r * {stride})"
 
     def stride(self, base: str) -> str:
         """How far a row of the batch is from the next one."""
@@ -146,10 +162,7 @@ class LoopSource:
                 self._reduce(n)
             elif n in self.e.stores or n in self.e.place:
                 self._store(n)
-        rows = []
-        for base in self.rows:
-            stride = self.e.stride(base)
-            rows.append(f"{base}_ = {base}" if stride == "0" else f"{base}_ = at({base}, r * {stride})")
+        rows = [f"{base}_ = {self.e.row(base)}" for base in self.rows]
         width = self.loop.width
         inner = ([f"n = {width} - j"] if self.masked else []) + self.body
         lines = [f"for r in range(R):  # {width} wide", *("    " + s for s in rows + self.head)]

@@ -103,8 +103,9 @@ def copy(rows, width, a, lda, c, ldc):
 
 @dataclass(frozen=True, eq=False)
 class Lanes:
-    """The vectors of one dtype."""
+    """The vectors of one kind."""
 
+    kind: str
     dtype: str
     count: int  # numbers in a vector
     vec: Vec
@@ -112,15 +113,16 @@ class Lanes:
     scope: Mapping[str, Any]  # what emitted source may name
 
 
-def lanes(dtype: str) -> Lanes:
+def lanes(kind: str) -> Lanes:
     """The vectors that this machine's registers hold of "float32" or "float64" numbers.
 
+    "bfloat16" means float32 numbers whose products are of factors rounded to bfloat16: see operands.py.
     The environment variable OSTINATO_LANES gives another number of lanes: 1 works on any machine. Raises ValueError if
-    it is no power of two up to 16, or if there are no vectors of the dtype.
+    it is no power of two up to 16, or if there are no vectors of the kind.
     """
-    if dtype not in FLOATS:
-        raise ValueError(f"no vectors of {dtype} are written; use float32 or float64")
-    return _lanes(dtype, _asked() or _register_bytes() // (8 if dtype == "float64" else 4))
+    if kind not in (*FLOATS, "bfloat16"):
+        raise ValueError(f"no vectors of {kind} are written; use float32 or float64, or bfloat16 for products")
+    return _lanes(kind, _asked() or _register_bytes() // (8 if kind == "float64" else 4))
 
 
 def _asked() -> int | None:
@@ -139,8 +141,10 @@ def _register_bytes() -> int:
 
 
 @functools.cache
-def _lanes(dtype: str, count: int) -> Lanes:
-    vec = Vec(dtype, count)
+def _lanes(kind: str, count: int) -> Lanes:
+    paired = kind == "bfloat16"
+    dtype = "float32" if paired else kind
+    vec = Vec(dtype, count, paired)
     named = [o for o in OPERATIONS.values() if o.body.__module__ in (__name__, functions.__name__)]
     scope = {o.name: o.bound(vec) for o in named} | {"copy": copy, "num": NUMBERS[dtype]}
-    return Lanes(dtype, count, vec, Pointer(vec), scope)
+    return Lanes(kind, dtype, count, vec, Pointer(vec), scope)

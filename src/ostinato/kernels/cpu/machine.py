@@ -2,6 +2,7 @@
 
 import functools
 import math
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,31 +10,40 @@ import torch
 from torch import Tensor
 from torch.utils import deterministic
 
-from . import cache, memory, product
+from . import abreast, cache, memory, product
 from .derived import Direction, Options
 from .lanes import lanes
 from .panels import call_product, pack
 from .panels import product as product_address
-from .team import together
+from .team import Abreast, together
 
 BLOCK = 24  # rows of the batch that pass through a step together: their scratch stays in the cache
 
 
 @functools.cache
-def machine(dtype: torch.dtype) -> "NumbaMachine":
-    """The machine for float32 or float64."""
-    return NumbaMachine(dtype)
+def machine(dtype: torch.dtype, products: str | None = None) -> "NumbaMachine":
+    """The machine for float32 or float64.
+
+    With products = "bfloat16" the factors of all products are rounded to bfloat16; what goes in and comes out, and all
+    sums, are float32. It pays where `operands.native_bfloat16()`.
+
+    Raises ValueError for other products, and for these beside another dtype than float32.
+    """
+    if products is not None and (products, dtype) != ("bfloat16", torch.float32):
+        raise ValueError(f"products of {products} are not written for {dtype}; use bfloat16 for float32, or None")
+    return NumbaMachine(dtype, products)
 
 
 class NumbaMachine:
     """See `derived.Machine`."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, products: str | None = None) -> None:
         self.dtype, self.name = dtype, str(dtype).removeprefix("torch.")
+        self.kind = products or self.name  # of its products
         self.lanes = lanes(self.name).count
         number = np.float32 if dtype == torch.float32 else np.float64
         self.scope = {**lanes(self.name).scope, "math": math, "num": number, "call_product": call_product}
-        self.multiply = product_address(self.name)
+        self.multiply = product_address(self.kind)
 
     def empty(self, *shape: int) -> Tensor:
         made = memory.empty(shape, self.dtype)
@@ -43,39 +53,70 @@ class NumbaMachine:
         return made.fill_(math.nan) if poison else made
 
     def pack(self, matrix: Tensor) -> Tensor:
-        return pack(matrix, together, torch.get_num_threads() if matrix.numel() > 1 << 16 else 1)
+        return pack(matrix, together, torch.get_num_threads() if matrix.numel() > 1 << 16 else 1, self.kind)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x [..., K] @ weight [K, N] + bias [N]."""
-        return product.linear(x, weight, bias, run=together, count=torch.get_num_threads())
+        return product.linear(x, weight, bias, run=together, count=torch.get_num_threads(), kind=self.kind)
 
     def outer(self, a: Tensor, b: Tensor, start: Tensor | None) -> Tensor:
         return self.outer_and_total(a, b, start)[0]
 
     def outer_and_total(self, a: Tensor, b: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`outer`, and the sum of a over batch and steps."""
-        return product.outer(a, b, start, run=together, count=torch.get_num_threads())
+        return product.outer(a, b, start, run=together, count=torch.get_num_threads(), kind=self.kind)
 
     def compiled(self, direction: Direction) -> int:
         """The address of a direction's machine code."""
-        # Lanes and dtype are not in the source, and belong to what it means.
+        # Lanes and dtype are not in the source, and belong to what it means. The products, called by address, do not.
         source = f"# {self.name} x {self.lanes}\n{direction.source}"
         return cache.load(source, direction.name, self.scope).address
 
     def launch(self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options) -> None:
-        address = self.compiled(direction)
-        spans = _spans(rows, torch.get_num_threads())
+        given = [arrays[name] for name in direction.arrays]
+        assert all(t.is_contiguous() and t.dtype == self.dtype for t in given)
+        threads = torch.get_num_threads()
+        if rows < threads and abreast.pays(arrays[name] for name in direction.columns):
+            self._abreast(direction, rows, steps, arrays, options)
+            return
+        spans = _spans(rows, threads)
         block = min(BLOCK, max(end - start for start, end in spans))
         block = math.ceil(spans[0][1] / math.ceil(spans[0][1] / block))  # even blocks: 32 rows are 16 and 16
         scratch = memory.empty((len(spans), block * direction.room + self.lanes), self.dtype)
-        marks = [0 if t is None else t.data_ptr() for t in (options.lengths, options.resets)]
-        given = [arrays[name] for name in direction.arrays]
-        assert all(t.is_contiguous() and t.dtype == self.dtype for t in given)
-        places = [t.data_ptr() for t in given]
+        address, places = self.compiled(direction), [t.data_ptr() for t in given]
         together([
-            (address, (steps, start, end, block, self.multiply, scratch[n].data_ptr(), *marks, *places))
+            (address, (*self._head(steps, start, end, block, scratch[n], options), *places))
             for n, (start, end) in enumerate(spans)
         ])  # fmt: skip
+
+    def _head(
+        self, steps: int, start: int, end: int, block: int, scratch: Tensor, options: Options, multiply: int = 0
+    ) -> tuple[int, ...]:
+        """The integers of frame.HEAD."""
+        marks = (0 if t is None else t.data_ptr() for t in (options.lengths, options.resets))
+        return (steps, start, end, block, multiply or self.multiply, scratch.data_ptr(), *marks)
+
+    def _abreast(
+        self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options
+    ) -> None:
+        """Fewer rows than threads: all threads take all rows, and each some columns of the matrices."""
+        count, address = torch.get_num_threads(), self.compiled(direction)
+        matrices = {name: (arrays[name], columns) for name, columns in direction.columns.items()}
+        shares = abreast.Shares(matrices, count, rows, self.name, self.multiply)
+        scratch = memory.empty((count + 1, rows * direction.room + self.lanes), self.dtype)
+        held, words = [arrays], []
+        for places in ({}, *shares.places):
+            number = len(words)
+            # What kernels add to, only one may add to.
+            own = {n: a.clone() for n, a in arrays.items() if number > 1 and n.startswith(("sums", "dinitial"))}
+            held.append(own)
+            head = self._head(
+                steps, 0, rows, rows, scratch[number], options, abreast.product(self.name) if places else 0
+            )
+            given = (places.get(name) or own.get(name, arrays[name]).data_ptr() for name in direction.arrays)
+            words.append(array("q", [*head, *given]))
+        jobs = [(address, w.buffer_info()[0]) for w in words]
+        Abreast(jobs[1:], jobs[0]).run()
 
 
 def _spans(n: int, parts: int) -> Sequence[tuple[int, int]]:

@@ -5,49 +5,20 @@ up with zeros to whole vectors. A kernel that named the product would have it li
 costs nothing.
 """
 
-import ctypes
-import functools
-from collections.abc import Callable, Sequence
-from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
-from numba import cfunc, njit
-from numba.core import types
-from numba.core.typing.templates import signature
-from numba.extending import intrinsic
 from torch import Tensor
 
-from .lanes import Lanes, at, count_of, lanes, load, load1, load_n, store, store1, store_n
+from .jobs import Job, Run, c_function, compiled, dtype_of, in_turn, spans, unpack
+from .lanes import at, count_of, lanes, load, load_n, store, store1, store_n
 from .memory import empty
-from .tile import panel_of, room_of, rows_of, shape, tile
-from .vectors import INT64, Pointer, VectorBuilder, emits
+from .operands import PAIRS, adjacent, operand, operand1, per_place, room_for_pairs
+from .tile import panel_of, panels_of, room_of, rows_of, shape, tile, tile_of_one_row
+from .vectors import INT64, VectorBuilder, emits
 
 DEPTH = 1024  # how much of a sum a tile takes at once: so much of a panel stays in the cache while all rows pass it
-
-Job = tuple[int, tuple[int, ...]]  # the address of a C function over an array of 64-bit integers, and the integers
-Run = Callable[[Sequence[Job]], object]
-compiled: Any = njit(nogil=True, error_model="numpy")
-
-
-def _unpack(context: Any, words: Any, integers: Any, pointers: Any) -> Any:
-    """unpack(words, integers, pointers): the array of a job as a tuple, so many integers and then so many pointers."""
-    if not (isinstance(words, Pointer) and all(isinstance(n, types.IntegerLiteral) for n in (integers, pointers))):
-        return None
-    kinds = [types.intp] * integers.literal_value + [words] * pointers.literal_value
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first = builder.bitcast(args[0], INT64.as_pointer())
-        values = []
-        for i, kind in enumerate(kinds):
-            value = builder.load(builder.gep(first, [INT64(i)]))
-            values.append(value if kind is types.intp else builder.inttoptr(value, args[0].type))
-        return context.make_tuple(builder, sig.return_type, values)
-
-    return signature(types.Tuple(kinds), words, integers, pointers), code
-
-
-unpack: Any = intrinsic(prefer_literal=True)(_unpack)
+SHALLOW = 512  # the same, where factors are rounded first
 
 
 def _call(b: VectorBuilder, f: Any, *args: Any) -> None:
@@ -74,25 +45,73 @@ def call_exact(b: VectorBuilder, f: Any, *args: Any) -> None:
 
 
 def _product(M, N, K, a, rs, ks, w, c, ldc, plus, exact):
-    vector, most, panel, room = count_of(a), rows_of(a), panel_of(a), room_of(a)
-    for k in range(0, K, DEPTH):
-        depth = min(DEPTH, K - k)
+    per, pairs = per_place(a), room_for_pairs(a)
+    deep, most = DEPTH, M
+    if per > 1:
+        deep = min(K + K % per, SHALLOW)
+        most = PAIRS * per // deep // rows_of(a) * rows_of(a)
+    for k in range(0, K, deep):
+        depth = min(deep, K - k)
+        places = (depth + per - 1) // per
         add = 1 if k > 0 else plus
-        for j in range(0, N, panel):
-            n = min(panel, N - j)
-            vectors = (n + vector - 1) // vector
-            ldw = vectors * vector
-            ragged = exact != 0 and n < ldw
-            i, left = 0, (M + most - 1) // most
-            while left > 0:
-                rows = (M - i + left - 1) // left  # evenly: 16 rows are 6 + 5 + 5
-                put = at(c, i * ldc + j)
-                to, ldt, plus_tile = (room, panel, 0) if ragged else (put, ldc, add)
-                part = at(w, K * j + k * ldw)
-                tile(rows, vectors, at(a, i * rs + k * ks), rs, ks, part, ldw, depth, to, ldt, plus_tile)
-                if ragged:
-                    _put(rows, n, room, panel, put, ldc, add)
-                i, left = i + rows, left - 1
+        i, left = 0, (M + most - 1) // most
+        while left > 0:
+            rows = (M - i + left - 1) // left
+            part, rp, kp = at(a, i * rs + k * ks), rs, ks
+            if per > 1:
+                _round(rows, depth, part, rs, ks, pairs)
+                part, rp, kp = (pairs, places, 1) if ks == 1 else (pairs, 1, rows)
+            _panels(rows, N, K, k, depth, part, rp, kp, w, at(c, i * ldc), ldc, add, exact)
+            i, left = i + rows, left - 1
+
+
+@compiled
+def _round(rows, depth, a, rs, ks, pairs):
+    """a[rows, depth] as pairs [rows, depth / 2] where its rows lie in memory, else [depth / 2, rows]."""
+    vector = count_of(a)
+    if ks == 1:
+        for r in range(rows):
+            row, to = at(a, r * rs), at(pairs, r * ((depth + 1) // 2))
+            for k in range(0, depth, 2 * vector):
+                x, y = load_n(row, k, depth - k), load_n(row, k + vector, depth - k - vector)
+                store_n(to, k // 2, adjacent(x, y), (depth - k + 1) // 2)
+    elif rs == 1:
+        for k in range(0, depth, 2):
+            for r in range(0, rows, vector):
+                n = rows - r
+                x, y = load_n(a, k * ks + r, n), load_n(a, (k + 1) * ks + r, n if k + 1 < depth else 0)
+                store_n(pairs, k // 2 * rows + r, operand(x, y), n)
+    else:
+        for k in range(0, depth, 2):
+            for r in range(rows):
+                store1(pairs, k // 2 * rows + r, operand1(a, k * ks + r * rs, ks, depth - k))
+
+
+@compiled
+def _panels(M, N, K, k, depth, a, rs, ks, w, c, ldc, plus, exact):
+    """c[M, N] (+)= a[M, depth] @ w[k : k + depth], whose numbers may be pairs, panel by panel."""
+    vector, most, panel, room, per = count_of(a), rows_of(a), panel_of(a), room_of(a), per_place(a)
+    high, first, places = (K + per - 1) // per, k // per, (depth + per - 1) // per
+    done = 0
+    if M == 1:
+        while done + panels_of(a) * panel <= N:
+            part = at(w, high * done + first * panel)
+            tile_of_one_row(a, ks, part, high * panel, places, at(c, done), plus)
+            done += panels_of(a) * panel
+    for j in range(done, N, panel):
+        n = min(panel, N - j)
+        vectors = (n + vector - 1) // vector
+        ldw = vectors * vector
+        ragged = exact != 0 and n < ldw
+        i, left = 0, (M + most - 1) // most
+        while left > 0:
+            rows = (M - i + left - 1) // left  # evenly: 16 rows are 6 + 5 + 5
+            put = at(c, i * ldc + j)
+            to, ldt, plus_tile = (room, panel, 0) if ragged else (put, ldc, plus)
+            tile(rows, vectors, at(a, i * rs), rs, ks, at(w, high * j + first * ldw), ldw, places, to, ldt, plus_tile)
+            if ragged:
+                _put(rows, n, room, panel, put, ldc, plus)
+            i, left = i + rows, left - 1
 
 
 @compiled
@@ -108,91 +127,69 @@ def _put(rows, n, a, lda, c, ldc, plus):
 
 def _pack(words):
     j0, j1, K, N, rs, cs, w, p = unpack(words, 6, 2)
-    vector, panel = count_of(w), panel_of(w)
+    per, panel = per_place(w), panel_of(w)
+    places = (K + per - 1) // per
     for j in range(j0, j1, panel):
-        n = min(panel, N - j)
-        width = (n + vector - 1) // vector * vector
+        end = min(j + panel, N)
         if cs == 1:
-            for k in range(K):
-                for v in range(0, n, vector):
-                    store(p, K * j + k * width + v, load_n(w, k * rs + j + v, n - v))
+            for k in range(0, K, per):
+                pack_row(j, end, k // per, places, at(w, k * rs), at(w, (k + 1) * rs), k + 1 < K, p)
         else:
-            _pack_turned(K, n, width, at(w, j * cs), rs, cs, at(p, K * j))
+            _pack_turned(K, end - j, at(w, j * cs), rs, cs, at(p, places * j))
 
 
 @compiled
-def _pack_turned(K, n, width, w, rs, cs, p):
+def pack_row(start, end, k, places, x, y, both, p):
+    """Columns start..end of row k of `places` into their panels: the row x; in pairs x and y, or x and zeros."""
+    vector, panel = count_of(p), panel_of(p)
+    for j in range(start, end, panel):
+        n = min(panel, end - j)
+        to = places * j + k * ((n + vector - 1) // vector * vector)
+        for v in range(0, n, vector):
+            store(p, to + v, operand(load_n(x, j + v, n - v), load_n(y, j + v, n - v if both else 0)))
+
+
+@compiled
+def _pack_turned(K, n, w, rs, cs, p):
     """A panel of a matrix whose columns lie in memory, by blocks of a few rows: these stay in the cache."""
+    vector, per = count_of(p), per_place(p)
+    width = (n + vector - 1) // vector * vector
     for k0 in range(0, K, 16):
         k1 = min(k0 + 16, K)
         for v in range(n):
-            for k in range(k0, k1):
-                store1(p, k * width + v, load1(w, k * rs + v * cs))
-        for k in range(k0, k1):
+            for k in range(k0, k1, per):
+                store1(p, k // per * width + v, operand1(w, k * rs + v * cs, rs, K - k))
+        for k in range(k0, k1, per):
             for v in range(n, width):
-                store1(p, k * width + v, 0.0)
+                store1(p, k // per * width + v, 0.0)
 
 
-@functools.cache
-def _made(body: Any, of: Lanes, kinds: str) -> Any:
-    """The C function of a body that takes these kinds."""
-    # A name of its own: Numba keeps one index for a name, and two processes that write it at once may mix its entries.
-    named = FunctionType(body.__code__, body.__globals__, f"{body.__name__}_{of.dtype}x{of.count}")
-    named.__qualname__ = named.__name__
-    kind = types.void(*({"p": of.pointer, "n": types.intp}[k] for k in kinds))
-    try:
-        return cfunc(kind, cache=True, error_model="numpy")(named)
-    except (RuntimeError, OSError):  # there is no folder to keep it in
-        return cfunc(kind, error_model="numpy")(named)
-
-
-def c_function(body: Any, dtype: str) -> int:
-    """The address of a function over a job's array, compiled for this machine's vectors."""
-    return _made(body, lanes(dtype), "p").address
-
-
-def product(dtype: str) -> int:
+def product(kind: str) -> int:
     """The address that `call_product` and `call_exact` take."""
-    return _made(_product, lanes(dtype), "nnnpnnppnnn").address
+    return c_function(_product, kind, "nnnpnnppnnn")
 
 
-def in_turn(jobs: Sequence[Job]) -> None:
-    """Runs jobs one after the other, here."""
-    for function, integers in jobs:
-        _C(function)((ctypes.c_int64 * len(integers))(*integers))
-
-
-_C = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
-def dtype_of(x: Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
-
-
-def spans(n: int, count: int, step: int) -> list[tuple[int, int]]:
-    """0..n in at most `count` even parts that begin at multiples of `step`."""
-    each = max(1, -(-n // (count * step))) * step
-    return [(i, min(n, i + each)) for i in range(0, n, each)]
-
-
-def packed_size(K: int, N: int, dtype: str) -> int:
+def packed_size(K: int, N: int, kind: str) -> int:
     """How many numbers a packed matrix [K, N] takes."""
-    count = lanes(dtype).count
-    return K * (-(-N // count) * count)
+    of = lanes(kind)
+    return (-(-K // 2) if of.vec.paired else K) * (-(-N // of.count) * of.count)
 
 
-def pack_jobs(w: Tensor, packed: Tensor, count: int = 1) -> list[Job]:
+def pack_jobs(w: Tensor, packed: Tensor, count: int = 1, kind: str | None = None) -> list[Job]:
     """Packs w [K, N], of any strides, into packed [packed_size]."""
-    (K, N), of = w.shape, lanes(dtype_of(w))
-    assert packed.shape == (packed_size(K, N, of.dtype),) and packed.dtype == w.dtype
-    function = c_function(_pack, of.dtype)
+    (K, N), of = w.shape, lanes(kind or dtype_of(w))
+    assert packed.shape == (packed_size(K, N, of.kind),) and packed.dtype == w.dtype and dtype_of(w) == of.dtype
+    function = c_function(_pack, of.kind)
     parts = spans(N, count, shape(of.vec).vectors * of.count)
     return [(function, (i, j, K, N, *w.stride(), w.data_ptr(), packed.data_ptr())) for i, j in parts]
 
 
-def pack(w: Tensor, run: Run = in_turn, count: int = 1) -> Tensor:
-    """w [K, N], float32 or float64 of any strides, as panels [packed_size]; in at most `count` jobs."""
+def pack(w: Tensor, run: Run = in_turn, count: int = 1, kind: str | None = None) -> Tensor:
+    """w [K, N], float32 or float64 of any strides, as panels [packed_size]; in at most `count` jobs.
+
+    Of the kind "bfloat16" it is read by products of this kind, and holds pairs in the places of float32 numbers.
+    """
     K, N = w.shape
-    packed = empty((packed_size(K, N, dtype_of(w)),), w.dtype)
-    run(pack_jobs(w, packed, count))
+    packed = empty((packed_size(K, N, kind or dtype_of(w)),), w.dtype)
+    run(pack_jobs(w, packed, count, kind))
     return packed

@@ -1,29 +1,19 @@
 """The products over all steps at once: `linear`, what a drive is made of, and `outer`, what gradients of weights are.
 
 Work is cut into jobs, which `run(jobs)` does in any order, side by side or not; the result is the same to the last bit,
-however many there are. No operation of torch's computes here: after each one its threads spin for a while, beside
+however many there are. Where a kind is asked for, "bfloat16" rounds the factors of products, and only these: float32
+numbers go in and come out. No operation of torch's computes here: after each one its threads spin for a while, beside
 whoever works then.
 """
 
 from torch import Tensor
 
+from .jobs import Job, Run, c_function, compiled, dtype_of, in_turn, spans, unpack
 from .lanes import at, count_of, lanes, load, load_n, store, store_n
 from .memory import empty
-from .panels import (
-    Job,
-    Run,
-    c_function,
-    call_exact,
-    compiled,
-    dtype_of,
-    in_turn,
-    pack,
-    packed_size,
-    product,
-    spans,
-    unpack,
-)
-from .tile import panel_of, shape
+from .operands import per_place
+from .panels import call_exact, pack, pack_row, packed_size, product
+from .tile import shape
 
 ROWS = 96  # that `linear` takes through all panels, and columns of a that `outer` does
 STEPS = 192  # rows of a and b that `outer` packs at once
@@ -40,35 +30,38 @@ def _linear(words):
         call_exact(multiply, rows, N, K, at(a, i * lda), lda, 1, w, at(c, i * ldc), ldc, biased)
 
 
-def linear_jobs(a: Tensor, packed: Tensor, bias: Tensor | None, out: Tensor, count: int = 1) -> list[Job]:
+def linear_jobs(
+    a: Tensor, packed: Tensor, bias: Tensor | None, out: Tensor, count: int = 1, kind: str | None = None
+) -> list[Job]:
     """Jobs that make out [M, N] = a [M, K] @ w + bias [N]; packed: `pack(w)`. Rows of a and out are contiguous."""
-    (M, K), N, dtype = a.shape, out.shape[1], dtype_of(a)
-    assert K > 0 and out.shape[0] == M and packed.shape == (packed_size(K, N, dtype),) and _fit(a, packed, out, bias)
+    (M, K), N, kind = a.shape, out.shape[1], kind or dtype_of(a)
+    assert K > 0 and out.shape[0] == M and packed.shape == (packed_size(K, N, kind),) and _fit(a, packed, out, bias)
     assert bias is None or (bias.shape == (N,) and bias.is_contiguous())
-    function, multiply, row = c_function(_linear, dtype), product(dtype), shape(lanes(dtype).vec).rows
+    function, multiply, row = c_function(_linear, kind), product(kind), shape(lanes(kind).vec).rows
     sizes = N, K, a.stride(0), out.stride(0), int(bias is not None), multiply
     places = a.data_ptr(), packed.data_ptr(), out.data_ptr(), 0 if bias is None else bias.data_ptr()
     return [(function, (i, j, *sizes, *places)) for i, j in spans(M, count, row)]
 
 
 def linear(
-    a: Tensor, w: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None, run: Run = in_turn, count: int = 1
-) -> Tensor:
+    a: Tensor, w: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None, run: Run = in_turn, count: int = 1,
+    kind: str | None = None,
+) -> Tensor:  # fmt: skip
     """a [..., K] @ w [K, N] + bias [N], [..., N]: float32 or float64, K >= 1, contiguous rows; w has any strides.
 
     `run` does the work in at most `count` jobs; `out` [..., N], if given, is written and returned.
     """
     rows, N = _rows(a), w.shape[1]
     made = empty((*a.shape[:-1], N), a.dtype) if out is None else out
-    packed = pack(w, run, count if w.numel() > 1 << 16 else 1)
-    run(linear_jobs(rows, packed, bias, _rows(made), count))
+    packed = pack(w, run, count if w.numel() > 1 << 16 else 1, kind)
+    run(linear_jobs(rows, packed, bias, _rows(made), count, kind))
     return made
 
 
 def _outer(words):
     i0, i1, M, N, T, lda, ldb, ldf, ldc, multiply, a, b, first, c, total, scratch = unpack(words, 10, 6)
     vector = count_of(a)
-    left = at(scratch, STEPS * ((N + vector - 1) // vector * vector))
+    left = at(scratch, STEPS // per_place(a) * ((N + vector - 1) // vector * vector))
     for m in range(0, M, STEPS):
         steps = min(STEPS, M - m)
         _pack_steps(m, steps, N, T, b, ldb, first, ldf, scratch)
@@ -84,16 +77,17 @@ def _outer(words):
 @compiled
 def _pack_steps(m, steps, N, T, b, ldb, first, ldf, p):
     """Rows m.. of b into panels; with T, row (n, t) is that of step t - 1, and row n of first at t = 0."""
-    vector, panel = count_of(b), panel_of(b)
-    for k in range(steps):
-        row = at(b, (m + k) * ldb)
-        if T > 0:
-            row = at(first, (m + k) // T * ldf) if (m + k) % T == 0 else at(b, (m + k - 1) * ldb)
-        for j in range(0, N, panel):
-            n = min(panel, N - j)
-            width = (n + vector - 1) // vector * vector
-            for v in range(0, n, vector):
-                store(p, steps * j + k * width + v, load_n(row, j + v, n - v))
+    per = per_place(b)
+    for k in range(0, steps, per):
+        x, y = _step(m + k, T, b, ldb, first, ldf), _step(m + k + 1, T, b, ldb, first, ldf)
+        pack_row(0, N, k // per, (steps + per - 1) // per, x, y, k + 1 < steps, p)
+
+
+@compiled
+def _step(k, T, b, ldb, first, ldf):
+    if T == 0:
+        return at(b, k * ldb)
+    return at(first, k // T * ldf) if k % T == 0 else at(b, (k - 1) * ldb)
 
 
 @compiled
@@ -107,23 +101,25 @@ def _add_rows(steps, n, a, total, plus):
         store_n(total, j, s, n - j)
 
 
-def scratch_size(N: int, dtype: str) -> int:
+def scratch_size(N: int, kind: str) -> int:
     """How many numbers of scratch a job of `outer` takes."""
-    return packed_size(STEPS, N, dtype) + STEPS * ROWS
+    return packed_size(STEPS, N, kind) + STEPS * ROWS
 
 
-def outer_jobs(a: Tensor, b: Tensor, first: Tensor | None, out: Tensor, total: Tensor, scratch: Tensor) -> list[Job]:
+def outer_jobs(
+    a: Tensor, b: Tensor, first: Tensor | None, out: Tensor, total: Tensor, scratch: Tensor, kind: str | None = None
+) -> list[Job]:
     """Jobs that make out [D, N] = a^T b and total [D], the sum of a's rows; at most one for each row of scratch.
 
     a is [B, T, D] and b [B, T, N], with contiguous rows at even distances. With first [B, N], b counts one step late:
     the row of step t is multiplied with that of t - 1, or first's at t = 0. scratch is [count, scratch_size].
     """
-    (M, D), (_, N), dtype = _rows(a).shape, _rows(b).shape, dtype_of(a)
+    (M, D), (_, N), kind = _rows(a).shape, _rows(b).shape, kind or dtype_of(a)
     assert out.shape == (D, N) and total.shape == (D,) and total.is_contiguous() and scratch.is_contiguous()
-    assert a.shape[:-1] == b.shape[:-1] and scratch.shape[1] >= scratch_size(N, dtype)
+    assert a.shape[:-1] == b.shape[:-1] and scratch.shape[1] >= scratch_size(N, kind)
     assert _fit(a, b, first, out, total, scratch) and (first is None or first.shape == (b.shape[0], N))
     T, start = (0, b) if first is None else (b.shape[1], first)
-    function, multiply, row = c_function(_outer, dtype), product(dtype), shape(lanes(dtype).vec).rows
+    function, multiply, row = c_function(_outer, kind), product(kind), shape(lanes(kind).vec).rows
     sizes = M, N, T, _rows(a).stride(0), _rows(b).stride(0), start.stride(0), out.stride(0), multiply
     places = [x.data_ptr() for x in (a, b, start, out, total)]
     parts = spans(D, scratch.shape[0], row)
@@ -131,7 +127,7 @@ def outer_jobs(a: Tensor, b: Tensor, first: Tensor | None, out: Tensor, total: T
 
 
 def outer(
-    a: Tensor, b: Tensor, first: Tensor | None = None, *, run: Run = in_turn, count: int = 1
+    a: Tensor, b: Tensor, first: Tensor | None = None, *, run: Run = in_turn, count: int = 1, kind: str | None = None
 ) -> tuple[Tensor, Tensor]:
     """(a^T b [D, N], the sum of a's rows [D]) for a [B, T, D] and b [B, T, N], float32 or float64.
 
@@ -141,8 +137,8 @@ def outer(
     out, total = empty((D, N), a.dtype), empty((D,), a.dtype)
     if not a.numel():
         return out.zero_(), total.zero_()
-    scratch = empty((count, scratch_size(N, dtype_of(a))), a.dtype)
-    run(outer_jobs(a, b, first, out, total, scratch))
+    scratch = empty((count, scratch_size(N, kind or dtype_of(a))), a.dtype)
+    run(outer_jobs(a, b, first, out, total, scratch, kind))
     return out, total
 
 

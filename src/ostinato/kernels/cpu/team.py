@@ -9,67 +9,22 @@ in its array, or anything that `cache.entry` makes one of. It holds no lock of P
 The environment variable OSTINATO_TEAM forces a way: `omp`, `pool` (plain threads), `none` (one job after the other).
 """
 
-import ctypes
 import os
 import queue
 import threading
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import llvmlite.binding as llvm
 import torch
 
 from .cache import entry
+from .openmp import library
 
 Job = tuple[Any, Sequence[int]]
 _WAYS = ("omp", "pool", "none")
 _HOME = os.getpid()
-
-# What the threads share: [count, (claimed, function, integers) * count], all int64. The team may be smaller than asked
-# for, and a thread may come late: thread k begins with job k and goes round, taking whatever nobody has claimed.
-_WORK = """
-define void @work(ptr %shared, i64 %first) {
-entry:
-  %count = load i64, ptr %shared
-  br label %next
-next:
-  %i = phi i64 [ 0, %entry ], [ %after, %done ]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %claim, label %end
-claim:
-  %round = add i64 %first, %i
-  %number = srem i64 %round, %count
-  %place = mul i64 %number, 3
-  %job = getelementptr i64, ptr %shared, i64 %place
-  %claimed = getelementptr i64, ptr %job, i64 1
-  %was = atomicrmw xchg ptr %claimed, i64 1 acq_rel
-  %free = icmp eq i64 %was, 0
-  br i1 %free, label %run, label %done
-run:
-  %function.at = getelementptr i64, ptr %job, i64 2
-  %integers.at = getelementptr i64, ptr %job, i64 3
-  %function = load ptr, ptr %function.at
-  %integers = load ptr, ptr %integers.at
-  call void %function(ptr %integers)
-  br label %done
-done:
-  %after = add i64 %i, 1
-  br label %next
-end:
-  ret void
-}
-"""
-_MEMBER = """
-define void @member(ptr %shared) {{
-  %number = call i32 inttoptr (i64 {thread_number} to ptr)()
-  %first = sext i32 %number to i64
-  call void @work(ptr %shared, i64 %first)
-  ret void
-}}
-"""
 
 
 def together(jobs: Sequence[Job]) -> None:
@@ -90,13 +45,46 @@ def together(jobs: Sequence[Job]) -> None:
     way = team() if threads > 1 else "none"
     start = shared.buffer_info()[0]
     if way == "omp":
-        library = _library()
-        assert library.parallel and library.member
-        library.parallel(library.member, start, threads, 0)
+        code = library()
+        assert code.parallel and code.member
+        code.parallel(code.member, start, threads, 0)
     elif way == "pool":
         _POOL.run(shared, threads)
     else:
-        _library().work(start, 0)
+        library().work(start, 0)
+
+
+class Abreast:
+    """Jobs that wait for each other, so that each needs a thread of its own; laid out once, run often.
+
+    Args:
+        jobs: addresses of C functions, and of their integers.
+        alone: does the work of all, where there are not so many threads.
+    """
+
+    def __init__(self, jobs: Sequence[tuple[int, int]], alone: tuple[int, int]) -> None:
+        self.threads = len(jobs)
+        self.jobs, self.alone, self.all = (_table(given) for given in (jobs, [alone], [*jobs, alone]))
+
+    def run(self) -> None:
+        """Runs the jobs and comes back when all are done."""
+        way = team() if 1 < self.threads <= torch.get_num_threads() else "none"
+        code = library()
+        if way == "omp":
+            assert code.parallel and code.abreast
+            code.parallel(code.abreast, self.all.buffer_info()[0], self.threads, 0)
+            return
+        shared = self.jobs if way == "pool" else self.alone
+        shared[1::3] = array("q", [0] * shared[0])  # nobody has claimed them
+        if way == "none":
+            code.work(shared.buffer_info()[0], 0)
+            return
+        with _ONE_AT_A_TIME:
+            _POOL.run(shared, self.threads)
+
+
+# Two sets of jobs that wait would each hold threads that the other waits for.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def team() -> str:
@@ -118,7 +106,12 @@ def _chosen() -> str:
         )
     if way in ("pool", "none"):
         return way
-    return "omp" if _library().parallel else "pool"
+    return "omp" if library().parallel else "pool"
+
+
+def _table(jobs: Sequence[tuple[int, int]]) -> array:
+    """Jobs whose integers lie somewhere already."""
+    return array("q", [len(jobs), *(word for function, integers in jobs for word in (0, function, integers))])
 
 
 def _shared(jobs: Sequence[Job]) -> array:
@@ -137,46 +130,6 @@ def _shared(jobs: Sequence[Job]) -> array:
     return shared
 
 
-class _Library(NamedTuple):
-    work: Callable[[int, int], None]
-    parallel: Callable[[int, int, int, int], None] | None  # GOMP_parallel(function, data, threads, flags)
-    member: int | None  # the function for it
-    engine: llvm.ExecutionEngine  # owns the code
-
-
-@cache
-def _library() -> _Library:
-    """The machine code that all ways share, made in this process: it holds addresses."""
-    parallel, thread_number = _openmp()
-    text = _WORK + (_MEMBER.format(thread_number=thread_number) if parallel else "")
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), machine)
-    engine.finalize_object()
-    work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(engine.get_function_address("work"))
-    member = engine.get_function_address("member") if parallel else None
-    return _Library(work, parallel, member, engine)
-
-
-def _openmp() -> tuple[Callable[[int, int, int, int], None] | None, int]:
-    """`GOMP_parallel` as torch itself sees it and the address of `omp_get_thread_num`; (None, 0) without them."""
-    if not torch.backends.openmp.is_available() or os.name != "posix":
-        return None, 0
-    # The global names come first, as for the linker: an OpenMP library that was preloaded serves torch as well.
-    for name in (None, *(str(p) for p in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))):
-        try:
-            library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
-            found = [
-                ctypes.cast(getattr(library, f), ctypes.c_void_p).value for f in ("GOMP_parallel", "omp_get_thread_num")
-            ]
-        except (AttributeError, OSError):
-            continue
-        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-        return kind(found[0] or 0), found[1] or 0
-    return None, 0
-
-
 class _Pool:
     """Threads that wait for work, made when first needed."""
 
@@ -188,14 +141,14 @@ class _Pool:
     def run(self, shared: array, threads: int) -> None:
         with self.lock:
             for _ in range(self.size, threads - 1):
-                threading.Thread(target=self._serve, args=(_library().work,), daemon=True).start()
+                threading.Thread(target=self._serve, args=(library().work,), daemon=True).start()
                 self.size += 1
         done: queue.SimpleQueue[None] = queue.SimpleQueue()
         handed = 0
         try:
             for handed in range(1, threads):
                 self.todo.put((shared, handed, done))
-            _library().work(shared.buffer_info()[0], 0)
+            library().work(shared.buffer_info()[0], 0)
         finally:
             _wait(done, handed)
 

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 
+from .operands import add_product, factors
 from .vectors import INT64, Vec, VectorBuilder, emits
+
+PANELS = 4  # that one row passes together
 
 
 class Shape(NamedTuple):
@@ -60,7 +63,7 @@ def tile(b: VectorBuilder, rows: Any, vectors: Any, *args: Any) -> None:
     """tile(rows, vectors, a, rs, ks, w, ldw, K, c, ldc, plus): c[r, j] = sum over k < K of a[r rs + k ks] w[k ldw + j].
 
     For r < rows and j < vectors * lanes; K >= 1. With plus = 1 the sum is added to c. All of rows * vectors * lanes
-    numbers of c are written.
+    numbers of c are written. What a and w hold may be pairs: see operands.py.
     """
     most = shape(b.vec)
     done = b.ir.append_basic_block("tile.done")
@@ -76,11 +79,28 @@ def tile(b: VectorBuilder, rows: Any, vectors: Any, *args: Any) -> None:
     b.ir.position_at_end(done)
 
 
-class _Tile:
-    """A tile of fixed shape."""
+@emits("void", "pointer", "int", "pointer", "int", "int", "pointer", "int")
+def tile_of_one_row(b: VectorBuilder, a: Any, ks: Any, w: Any, far: Any, K: Any, c: Any, plus: Any) -> None:
+    """tile_of_one_row(a, ks, w, far, K, c, plus): `tile` of one row with as many whole panels as `panels_of` says.
 
-    def __init__(self, b: VectorBuilder, rows: int, vectors: int) -> None:
-        self.b, self.rows, self.vectors = b, rows, vectors
+    The panels begin `far` numbers one after the other. The sums are the same to the last bit. They are more than a
+    tile's row has: so many that the next term of each is never waited for, and one row costs what it takes to read w.
+    """
+    vectors, zero = shape(b.vec).vectors, INT64(0)
+    _Tile(b, 1, PANELS * vectors, far).emit(a, zero, ks, w, INT64(vectors * b.count), K, c, zero, plus)
+
+
+@emits("int", "pointer")
+def panels_of(b: VectorBuilder, p: Any) -> Any:
+    """The panels of `tile_of_one_row`."""
+    return INT64(PANELS)
+
+
+class _Tile:
+    """A tile of fixed shape; with `far`, a vector past a panel's width lies in the next panel, so much further."""
+
+    def __init__(self, b: VectorBuilder, rows: int, vectors: int, far: Any = None) -> None:
+        self.b, self.rows, self.vectors, self.far = b, rows, vectors, far
         self.places = [(r, v) for r in range(rows) for v in range(vectors)]
 
     def emit(self, a: Any, rs: Any, ks: Any, w: Any, ldw: Any, K: Any, c: Any, ldc: Any, plus: Any) -> None:
@@ -104,14 +124,17 @@ class _Tile:
         """The loop over k; the code goes on in the block `after`."""
         b, build, start = self.b, self.b.ir, self.b.ir.block
         starts = [build.gep(a, [build.mul(rs, INT64(r))]) for r in range(self.rows)]
+        across_at = [self._across(v) for v in range(self.vectors)]
         loop = build.append_basic_block("k")
         build.branch(loop)
         build.position_at_end(loop)
         k, at_a, at_w = steps = [build.phi(INT64) for _ in range(3)]
         old = {place: build.phi(b.type) for place in self.places}
-        across = [b.load(w, build.add(at_w, INT64(v * b.count))) for v in range(self.vectors)]
-        down = [b.spread(build.load(build.gep(row, [at_a]))) for row in starts]
-        new = {(r, v): b.fma(down[r], across[v], old[r, v]) for r, v in self.places}
+        across = [factors(b, b.load(w, build.add(at_w, place))) for place in across_at]
+        down = [factors(b, b.spread(build.load(build.gep(row, [at_a])))) for row in starts]
+        new: dict[Any, Any] = dict(old)
+        for part in range(len(down[0])):
+            new = {(r, v): add_product(b, down[r][part], across[v][part], new[r, v]) for r, v in self.places}
         for phi, step in zip(steps, (INT64(1), ks, ldw), strict=True):
             phi.add_incoming(INT64(0), start)
             phi.add_incoming(build.add(phi, step), loop)
@@ -121,3 +144,10 @@ class _Tile:
         build.cbranch(build.icmp_signed("<", build.add(k, INT64(1)), K), loop, after)
         build.position_at_end(after)
         return new
+
+    def _across(self, v: int) -> Any:
+        """Where vector v of w's first row lies."""
+        if self.far is None:
+            return INT64(v * self.b.count)
+        panel, v = divmod(v, shape(self.b.vec).vectors)
+        return self.b.ir.add(self.b.ir.mul(self.far, INT64(panel)), INT64(v * self.b.count))

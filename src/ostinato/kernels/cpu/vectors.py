@@ -23,7 +23,7 @@ from numba.extending import intrinsic, lower_builtin, lower_cast, models, regist
 
 # Numba's cache on disk asks only whether the file of the function itself is new. The types carry the state of the files
 # that a function is made of, and types belong to the cache's key.
-_FILES = ("vectors", "functions", "lanes", "tile", "panels", "product")
+_FILES = ("abreast", "vectors", "functions", "lanes", "jobs", "operands", "tile", "panels", "product")
 _SOURCES = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in _FILES)
 _STATE = hashlib.sha256(b"".join(_SOURCES)).hexdigest()[:8]
 
@@ -34,11 +34,11 @@ Body = Callable[..., Any]
 
 
 class Vec(types.Type):
-    """`count` numbers of one dtype in a register."""
+    """`count` numbers of one dtype in a register; if `paired`, their products are of pairs (see operands.py)."""
 
-    def __init__(self, dtype: str, count: int) -> None:
-        self.dtype, self.count = dtype, count
-        super().__init__(f"{dtype}x{count}_{_STATE}")
+    def __init__(self, dtype: str, count: int, paired: bool = False) -> None:
+        self.dtype, self.count, self.paired = dtype, count, paired
+        super().__init__(f"{dtype}x{count}{'_paired' if paired else ''}_{_STATE}")
 
     @property
     def vec(self) -> "Vec":

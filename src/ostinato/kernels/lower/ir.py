@@ -7,6 +7,7 @@ A node is one row of `width` numbers for each row of the batch. A value of PyTor
     vector    a weight, the same for all rows: attr is its node in the trace
     const     one number
     saved     what forward kept for backward: attr is where it begins there
+    lookup    a row of a table: attr (the drive that holds its number, the table's node in the trace)
     slice     attr: where it begins in args[0]
     cat       the rows of args side by side
     spread    one number a row, `width` times
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
-LEAVES = frozenset(("in", "vector", "const", "saved"))
+LEAVES = frozenset(("in", "vector", "const", "saved", "lookup"))
 REDUCTIONS = frozenset(("sum", "amax"))
 VIEWS = frozenset(("slice", "cat", "spread"))
 # Pointwise, by number of arguments. Comparisons give 1.0 or 0.0, and `where` takes anything but 0.0 for true.

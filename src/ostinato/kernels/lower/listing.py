@@ -51,6 +51,8 @@ def _text(node: Node, names: dict[Node, str]) -> str:
             return f"{node.attr[0]}{node.attr[1]}"
         case "saved":
             return f"saved[{node.attr}:{node.attr + node.width}]"
+        case "lookup":
+            return f"row drive{node.attr[0]} of weight {node.attr[1].name}"
         case "vector":
             return f"weight {node.attr.name}"
         case "mm":

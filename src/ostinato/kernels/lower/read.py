@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from .ir import Graph, Node, Value
 from .trace import Trace
-from .vocabulary import VOCABULARY, Outside, axes_of, name_of
+from .vocabulary import VOCABULARY, Outside, axes_of, features, name_of
 
 _FILLED = {"zeros": 0.0, "zeros_like": 0.0, "ones": 1.0, "ones_like": 1.0, "empty": 0.0, "empty_permuted": 0.0}
 
@@ -61,7 +61,7 @@ def read(trace: Trace) -> Reading:
         if node.op == "call_function":
             reader.take(node)
     found = reader.reading
-    widths = [[n.meta["val"].shape[1] for n in nodes] for nodes in (trace.drive, trace.state)]
+    widths = [[features(n) for n in nodes] for nodes in (trace.drive, trace.state)]
     found.out = reader.value(trace.out)
     found.new_state = [reader.value(n) for n in trace.new_state]
     found.ddrive = [reader.gradient(n, w) for n, w in zip(trace.ddrive, widths[0], strict=True)]
@@ -81,9 +81,10 @@ class _Reader:
         for kind, nodes in kinds.items():
             for number, node in enumerate(nodes):
                 shape = node.meta["val"].shape
-                if len(shape) != 2:
+                # One number a row is read where nothing is differentiated: a token's number.
+                if len(shape) != 2 and (trace.cot or len(shape) > 2):
                     raise Outside("", f"a leaf of the {kind} has {len(shape) - 1} axes of features; one is read")
-                self.values[node] = (self.graph.node("in", (), shape[1], (kind, number)),)
+                self.values[node] = (self.graph.node("in", (), features(node), (kind, number)),)
 
     def gradient(self, node: Any, width: int) -> Value:
         """A gradient; zeros where nothing depends on it."""
@@ -113,17 +114,17 @@ class _Reader:
         name, val = name_of(x), x.meta["val"]
         shape = val.shape if isinstance(val, Tensor) else val[0].shape
         if (filled := self._filled(x, name)) is not None:
-            if len(shape) == 2 and shape[0] == self.rows:
-                self.values[x] = (self.graph.const(filled, shape[1]),)
+            if len(shape) > 1 and shape[0] == self.rows:
+                self.values[x] = (self.graph.const(filled, features(x)),)
             return
         if not any(n in self.values or n in self.parts or n in self.turned for n in x.all_input_nodes):
             return
         if self._leaves_the_loop(x, name, shape):
             return
-        if shape[0] != self.rows or len(shape) > 2:
+        if shape[0] != self.rows or sum(size != 1 for size in shape[1:]) > 1:
             raise Outside(name, f"{name} gives the shape {list(shape)}, which is no batch of rows")
         if name.startswith("split"):
-            widths = [part.shape[1] for part in val]
+            widths = [math.prod(part.shape[1:]) for part in val]
             starts = [sum(widths[:i]) for i in range(len(widths))]
             self.parts[x] = [self.graph.cut(self.value(x.args[0]), s, w) for s, w in zip(starts, widths, strict=True)]
             return

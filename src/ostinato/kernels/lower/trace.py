@@ -15,10 +15,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .vocabulary import Outside
+
 _ODD_SIZES = (7919, 7927, 7933, 7937, 7949, 7951, 7963, 7993, 8009, 8011)
 _FURTHER = (
     "native_layer_norm", "native_layer_norm_backward", "addmm", "sigmoid_backward", "tanh_backward",
-    "threshold_backward", "var_mean", "_softmax", "_softmax_backward_data", "silu", "silu_backward", "mean", "softplus",
+    "threshold_backward", "var_mean", "_softmax", "_softmax_backward_data", "_log_softmax", "_log_softmax_backward_data", "silu", "silu_backward", "mean", "softplus",
     "softplus_backward", "gelu", "gelu_backward", "leaky_relu", "leaky_relu_backward",
 )  # fmt: skip
 
@@ -43,12 +45,16 @@ class Trace:
     dweights: list[Any]
 
 
-def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor]) -> Trace:
+def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradients: bool = True) -> Trace:
     """Traces a step.
 
     Args:
         drive, state: trees of one row each: tensors [features], whose values do not matter.
         weights: tensors.
+        gradients: False: the step alone; all gradients are None.
+
+    Raises:
+        Outside: the step cannot be traced: it branches on values, say.
     """
     taken = {size for t in (*pytree.tree_leaves((drive, state)), *weights) for size in t.shape}
     rows = next(size for size in _ODD_SIZES if size not in taken)
@@ -62,13 +68,24 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor]) -> Trac
         value, vjp, *_ = torch.func.vjp(step, *inputs)
         return value, vjp(cot)
 
-    cot = pytree.tree_map(torch.empty_like, step(*inputs))
-    graph = make_fx(joint, decomposition_table=_table(), tracing_mode="fake")(inputs, cot).graph
+    n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
+    options: Any = {"decomposition_table": _table(), "tracing_mode": "fake"}
+    try:
+        if gradients:
+            cot = pytree.tree_map(torch.empty_like, step(*inputs))
+            graph = make_fx(joint, **options)(inputs, cot).graph
+        else:
+            graph = make_fx(lambda inputs: step(*inputs), **options)(inputs).graph
+    except Exception as error:
+        # The step is the user's own, and what a tracer cannot follow raises anything.
+        first = (str(error).strip() or "no message").splitlines()[0]
+        raise Outside("", f"its step cannot be traced ({type(error).__name__}: {first})") from error
     graph.eliminate_dead_code()
     holders = iter([node for node in graph.nodes if node.op == "placeholder"])
     output = next(node for node in graph.nodes if node.op == "output").args[0]
-    results = iter(pytree.tree_leaves(output, is_leaf=lambda x: x is None))
-    n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
+    found = pytree.tree_leaves(output, is_leaf=lambda x: x is None)
+    unknown = [] if gradients else [None] * (n_drive + n_state + len(weights))
+    results = iter([*found, *unknown])
 
     def take(nodes: Any, count: int) -> list[Any]:
         return [next(nodes) for _ in range(count)]
@@ -76,7 +93,7 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor]) -> Trac
     return Trace(
         graph, rows,
         drive=take(holders, n_drive), state=take(holders, n_state), weights=take(holders, len(weights)),
-        cot=take(holders, 1), dstate=take(holders, n_state),
+        cot=take(holders, int(gradients)), dstate=take(holders, n_state if gradients else 0),
         out=next(results), new_state=take(results, n_state),
         ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
     )  # fmt: skip

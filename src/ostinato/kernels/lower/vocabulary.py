@@ -1,23 +1,17 @@
 """What ATen's operations mean for rows: one function each, from operands to a value.
 
 It gets the reader, whose `value` makes any operand a row and whose `graph` makes nodes, the traced node, and ATen's
-arguments.
+arguments. Beside batch and features a row may have axes of size 1: one time step, say.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import fx
 
+from ..table import Outside as Outside
 from .ir import POINTWISE, Graph, Value, width_of
-
-
-class Outside(Exception):
-    """An operation that no kernel is derived from."""
-
-    def __init__(self, op: str, why: str = "") -> None:
-        super().__init__(why or f"the operation {op} is outside the vocabulary")
-        self.op = op
 
 
 class Reader(Protocol):
@@ -48,6 +42,11 @@ def name_of(node: fx.Node) -> str:
     return name if name.startswith("_") else name.rstrip("_")
 
 
+def features(node: fx.Node) -> int:
+    """How many numbers a row of a traced value has."""
+    return math.prod(node.meta["val"].shape[1:])
+
+
 def axes_of(node: fx.Node) -> list[int]:
     """The axes that a reduction takes away; all where it names none."""
     dims = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
@@ -68,11 +67,10 @@ for _op in POINTWISE:
 
 @reads(
     "broadcast_in_dim", "convert_element_type", "view", "reshape", "_unsafe_view", "expand", "clone", "alias", "detach",
-    "squeeze", "unsqueeze", "_to_copy",
+    "squeeze", "unsqueeze", "_to_copy", "permute", "transpose",
 )  # fmt: skip
 def same(r: Reader, x: fx.Node, source: Any, *rest: Any, **options: Any) -> Value:
-    value, shape = r.value(source), x.meta["val"].shape
-    width = shape[-1] if len(shape) > 1 else 1
+    value, width = r.value(source), features(x)
     if width_of(value) == width:
         return value
     if width_of(value) != 1:
@@ -89,18 +87,39 @@ def _along_batch(x: fx.Node, axis: int) -> bool:
     return axis % max(1, len(x.meta["val"].shape)) == 0
 
 
+def _single(source: fx.Node, *axes: int) -> bool:
+    """Whether the axes have one place each, so that nothing happens along them."""
+    shape = source.meta["val"].shape
+    return math.prod(shape[axis] for axis in axes) == 1
+
+
 def _start(source: fx.Node, start: Any) -> int:
     start = start or 0
-    return start + source.meta["val"].shape[-1] if start < 0 else start
+    return start + features(source) if start < 0 else start
 
 
 @reads("slice")
 def part(r: Reader, x: fx.Node, source: Any, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
-    if _along_batch(x, axis):
+    if _along_batch(x, axis) or _single(source, axis):
         return r.value(source)  # all of the batch: its size has been checked
     if step != 1:
         raise Outside("slice", f"a slice takes every {step}th feature; neighbours were expected")
-    return r.graph.cut(r.value(source), _start(source, start), x.meta["val"].shape[-1])
+    return r.graph.cut(r.value(source), _start(source, start), features(x))
+
+
+@reads("select")
+def select(r: Reader, x: fx.Node, source: Any, axis: int, index: int) -> Value:
+    if _along_batch(source, axis):
+        raise Outside("select", "one row of the batch is taken; a step must keep the batch as it is")
+    return r.value(source) if _single(source, axis) else r.graph.cut(r.value(source), _start(source, index), 1)
+
+
+@reads("embedding")
+def embedding(r: Reader, x: fx.Node, table: fx.Node, ids: fx.Node, *rest: Any, **options: Any) -> Value:
+    (row,) = r.value(ids)
+    if row.op != "in" or row.attr[0] != "drive":
+        raise Outside("embedding", "a table is read at a place that the step computes; token ids from outside are read")
+    return (r.graph.node("lookup", (), features(x), (row.attr[1], table)),)
 
 
 @reads("slice_scatter")
@@ -112,7 +131,7 @@ def slice_scatter(
         return new
     if step != 1:
         raise Outside("slice", f"a slice takes every {step}th feature; neighbours were expected")
-    first, width = _start(source, start), x.meta["val"].shape[1]
+    first, width = _start(source, start), features(x)
     last = first + width_of(new)
     return r.graph.cut(base, 0, first) + new + r.graph.cut(base, last, width - last)
 
@@ -212,24 +231,30 @@ def both(r: Reader, x: fx.Node, a: Any, b: Any) -> Value:
     return r.graph.each("mul", r.value(a), r.value(b))
 
 
+def _reduced(r: Reader, op: str, a: fx.Node, axes: Any) -> Value:
+    return r.value(a) if axes and _single(a, *axes) else r.graph.reduce(op, r.value(a))
+
+
 @reads("sum")
 def total(r: Reader, x: fx.Node, a: Any, axes: Any = None, keep: bool = False, **options: Any) -> Value:
-    return r.graph.reduce("sum", r.value(a))
+    return _reduced(r, "sum", a, axes)
 
 
 @reads("amax")
 def largest(r: Reader, x: fx.Node, a: Any, axes: Any = None, keep: bool = False) -> Value:
-    return r.graph.reduce("amax", r.value(a))
+    return _reduced(r, "amax", a, axes)
 
 
 @reads("mean")
 def mean(r: Reader, x: fx.Node, a: fx.Node, axes: Any = None, keep: bool = False, **options: Any) -> Value:
-    return r.graph.each("mul", r.graph.reduce("sum", r.value(a)), r.value(1 / a.meta["val"].shape[1]))
+    value = _reduced(r, "sum", a, axes)
+    return r.graph.each("mul", value, r.value(width_of(value) / features(a)))
 
 
 @reads("var")
 def variance(r: Reader, x: fx.Node, a: fx.Node, axes: Any = None, correction: float = 1.0, keep: bool = False) -> Value:
-    value, count = r.value(a), a.meta["val"].shape[1]
-    off = r.graph.each("sub", value, mean(r, x, a))
+    if axes and _single(a, *axes):
+        raise Outside("var", "the variance of one number is taken")
+    off = r.graph.each("sub", r.value(a), mean(r, x, a, axes))
     squares = r.graph.reduce("sum", r.graph.each("mul", off, off))
-    return r.graph.each("mul", squares, r.value(1 / (count - correction)))
+    return r.graph.each("mul", squares, r.value(1 / (features(a) - correction)))

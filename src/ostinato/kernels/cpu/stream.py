@@ -1,0 +1,109 @@
+"""A whole model's step as one call: its state lies in memory of its own, and no operation of torch's is between."""
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..lower.evaluate import Evaluated
+from .abreast import Shares, pays, product
+from .derived import Derived
+from .frame import HEAD as WORDS_BEFORE
+from .machine import machine
+from .team import Abreast
+
+CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+HEAD = len(WORDS_BEFORE)
+
+
+class Whole(NamedTuple):
+    """A step of any model, with the interface of a recurrence."""
+
+    function: Callable[..., tuple[Tensor, Any]]  # (x, state, *weights) -> (y, state)
+
+    def step(self, x: Any, state: Any, *weights: Tensor) -> tuple[Tensor, Any, None]:
+        return *self.function(x, state, *weights), None
+
+
+class StreamKernel:
+    """A step, compiled, with its weights packed as they are now.
+
+    Args:
+        function: (x, state, *weights) -> (y, state), a pure function of tensors [B, ...], row-local.
+        x: one row: [features], or [] int64 for a token's number.
+        state: a tree of one row each: [features].
+        weights: float32 or float64, all of one dtype.
+
+    Raises:
+        Outside: an operation of the step is outside the vocabulary.
+    """
+
+    def __init__(
+        self, function: Callable[..., tuple[Tensor, Any]], x: Tensor, state: Any, weights: Sequence[Tensor]
+    ) -> None:
+        self.dtype = weights[0].dtype
+        self.machine = machine(self.dtype)
+        derived = Derived(Whole(function), x, state, weights, self.machine, gradients=False)
+        self.direction = derived.directions["inference"]
+        value = Evaluated(zip(derived.trace.weights, weights, strict=True))
+        self.weights = derived.packed(self.direction, value)
+        # A number that only the caller knows how to bound: how many rows the tables have that x chooses from.
+        self.tables = [len(self.weights[base]) for base in self.direction.tables]
+        self.widths = derived.plan.state_widths
+        self.x_width = x.numel()
+        self.y_shape = tuple(derived.trace.out.meta["val"].shape[1:])
+        self.address = self.machine.compiled(self.direction)
+
+
+class Stream:
+    """Some sequences that a kernel reads side by side, and their states: `states`, [B, features] each.
+
+    The call is laid out beforehand as the array of integers that machine code takes; a step writes three of them. Where
+    one row's weights are too many for a core's own cache, all threads read them together.
+    """
+
+    def __init__(self, kernel: StreamKernel, rows: int) -> None:
+        self.kernel, self.rows = kernel, rows
+        self.states = [torch.zeros(rows, width, dtype=kernel.dtype) for width in kernel.widths]
+        direction, owner = kernel.direction, kernel.machine
+        self.held = {name: w.data_ptr() for name, w in kernel.weights.items()}
+        for i, state in enumerate(self.states):
+            self.held |= dict.fromkeys((f"start{i}", f"last{i}", f"initial{i}"), state.data_ptr())
+        count = torch.get_num_threads()
+        if rows >= count or not pays(kernel.weights[name] for name in direction.columns):
+            count = 1
+        self.scratch = torch.zeros(count + 1, rows * direction.room + owner.lanes, dtype=kernel.dtype)
+        self.x, self.y = (HEAD + direction.arrays.index(name) for name in ("drive0", "out"))
+        alone = self._words(self.scratch[count], owner.multiply, {})
+        self.words, self.together = [alone], None
+        if count > 1:
+            matrices = {name: (kernel.weights[name], columns) for name, columns in direction.columns.items()}
+            self.shares = Shares(matrices, count, rows, owner.name, owner.multiply)
+            multiply = product(owner.name)
+            self.words += [self._words(self.scratch[k], multiply, self.shares.places[k]) for k in range(count)]
+            jobs = [(kernel.address, ctypes.addressof(words)) for words in self.words]
+            self.together = Abreast(jobs[1:], jobs[0])
+        self.call, self.at = CALL(kernel.address), ctypes.addressof(alone)
+
+    def _words(self, scratch: Tensor, multiply: int, places: Mapping[str, int]) -> Any:
+        held = {**self.held, **places}
+        head = (1, 0, self.rows, self.rows, multiply, scratch.data_ptr(), 0, 0)
+        assert len(head) == HEAD
+        words = (*head, *(held.get(name, 0) for name in self.kernel.direction.arrays))
+        return (ctypes.c_int64 * len(words))(*words)
+
+    def run(self, x: int, steps: int, y: int) -> None:
+        """Reads [B, steps, features] at the address x, writes [B, steps, features] to y, and moves the states."""
+        for words in self.words:
+            words[0], words[self.x], words[self.y] = steps, x, y
+        if self.together is None:
+            self.call(self.at)
+        else:
+            self.together.run()
+
+    def load(self, states: Sequence[Tensor]) -> None:
+        """Takes over the leaves of a state."""
+        for mine, theirs in zip(self.states, states, strict=True):
+            mine.copy_(theirs.reshape(mine.shape))

@@ -1,0 +1,143 @@
+"""How a session reads: by one compiled call for the whole model, or by the model itself."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .. import tree
+from ..kernels import REFERENCE, Outside, backend
+from ..recurrent import Recurrent
+
+
+def way(model: Recurrent[Any], x: Tensor, batch: int) -> "Compiled | Plain":
+    """The fastest way that there is for x [B, T, D] or ids [B, T]; it stands at the initial state."""
+    try:
+        return Compiled.of(model, x, batch)
+    except Outside as error:
+        start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
+        return Plain(model, str(error), start)
+
+
+class Compiled:
+    """A model as one compiled call.
+
+    Raises, when made by `of`:
+        Outside: there is no such kernel; the message says why.
+    """
+
+    def __init__(self, stream: Any, start: Any) -> None:
+        self.stream, self._start = stream, start
+        self.dtype, self.y_shape, self.tables = stream.kernel.dtype, stream.kernel.y_shape, stream.kernel.tables
+        self.ids, self.width = bool(self.tables), stream.kernel.x_width
+
+    @classmethod
+    def of(cls, model: Recurrent[Any], x: Tensor, batch: int) -> "Compiled":
+        held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        kinds = {t.dtype for t in held.values()}
+        if any(t.device.type != "cpu" for t in held.values()):
+            raise Outside("", "the model is not on the CPU")
+        if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
+            raise Outside("", "its weights must be float32 or float64, all of one dtype")
+        from ..kernels.cpu.stream import Stream, StreamKernel  # Numba takes its time to import
+
+        dtype = kinds.pop()
+        start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
+        row = x[0, 0].to(dtype) if x.is_floating_point() else x[0, 0].long()
+        weights = [t.detach() for t in held.values()]
+        kernel = StreamKernel(_step(model, list(held)), row, tree.map(lambda s: s[0], start), weights)
+        stream = Stream(kernel, batch)
+        stream.load(tree.leaves(start))
+        return cls(stream, start)
+
+    def read(self, x: Tensor) -> Tensor:
+        """x [B, T, D] or ids [B, T] to y [B, T, D'].
+
+        Raises:
+            ValueError: x is of another kind or width than the first one, or a token id is out of range.
+        """
+        if self.ids == x.is_floating_point():
+            wanted = "token ids, integers" if self.ids else "floating numbers"
+            raise ValueError(f"this session reads {wanted}, and x is {str(x.dtype).removeprefix('torch.')}")
+        if self.ids:
+            low, high, most = int(x.min()), int(x.max()), min(self.tables) - 1
+            if low < 0 or high > most:
+                raise ValueError(f"token ids must lie in 0..{most}, and reach from {low} to {high}")
+        elif x.shape[2] != self.width:
+            raise ValueError(f"this session reads {self.width} features a step, and x has {x.shape[2]}")
+        x = x.to("cpu", self.dtype).contiguous()
+        y = torch.empty(*x.shape[:2], *self.y_shape, dtype=self.dtype)
+        self.stream.run(x.data_ptr(), x.shape[1], y.data_ptr())
+        return y
+
+    def state(self) -> Any:
+        leaves = zip(self.stream.states, tree.leaves(self._start), strict=True)
+        return tree.like(self._start, [mine.view_as(theirs) for mine, theirs in leaves])
+
+    def load(self, state: Any) -> None:
+        self.stream.load(tree.leaves(state))
+
+    def fork(self) -> "Compiled":
+        other = Compiled(type(self.stream)(self.stream.kernel, self.stream.rows), self._start)
+        other.load(self.state())
+        return other
+
+    def explain(self) -> str:
+        kernel = self.stream.kernel
+        weights = sum(w.numel() for w in kernel.weights.values())
+        return (
+            f"cpu: the whole step is one compiled call, {kernel.machine.name}: {weights:,} numbers of weights, "
+            f"{sum(kernel.widths):,} of state for each of {self.stream.rows}"
+        )
+
+
+class Plain:
+    """A model as it is, layer by layer."""
+
+    def __init__(self, model: Recurrent[Any], why: str, state: Any) -> None:
+        self.model, self.why, self._state = model, why, state
+
+    @torch.no_grad()
+    def read(self, x: Tensor) -> Tensor:
+        """x [B, T, D] or ids [B, T] to y [B, T, D']."""
+        weight = next(self.model.parameters(), None)
+        if weight is not None:
+            x = x.to(weight.device, weight.dtype) if x.is_floating_point() else x.to(weight.device, torch.int64)
+        y, self._state = self.model(x, self._state)
+        return y
+
+    def state(self) -> Any:
+        return self._state
+
+    def load(self, state: Any) -> None:
+        self._state = state
+
+    def fork(self) -> "Plain":
+        return Plain(self.model, self.why, tree.map(torch.clone, self._state))
+
+    def explain(self) -> str:
+        return f"{REFERENCE}: the model runs layer by layer, for no kernel is derived of its whole step: {self.why}"
+
+
+class _Step(nn.Module):
+    """A model's `step` as `forward`, which is what `functional_call` calls."""
+
+    def __init__(self, model: Recurrent[Any]) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.model.step(x, state)
+
+
+def _step(model: Recurrent[Any], names: list[str]) -> Any:
+    """A model's step as a pure function: (x, state, *weights) -> (y, state)."""
+    module = _Step(model)
+
+    def step(x: Tensor, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
+        named = {f"model.{name}": w for name, w in zip(names, weights, strict=True)}
+        with backend(REFERENCE):
+            return functional_call(module, named, (x, state))
+
+    return step
