@@ -27,6 +27,7 @@ class Plain:
 
     def __init__(self, lanes: int, block: int = 3, jobs: int = 2) -> None:
         self.lanes, self.block, self.jobs = lanes, block, jobs
+        self.name = self.kind = "float64"
 
     def empty(self, *shape: int) -> Tensor:
         return torch.full(shape, math.nan, dtype=torch.float64)
@@ -34,7 +35,7 @@ class Plain:
     def pack(self, matrix: Tensor) -> Tensor:
         return matrix
 
-    def outer(self, a: Tensor, b: Tensor, start: Tensor | None) -> Tensor:
+    def outer(self, a: Tensor, b: Tensor, start: Tensor | None, lengths: Tensor | None = None) -> Tensor:
         if start is not None:
             b = torch.cat([start[:, None], b[:, :-1]], dim=1)
         return a.flatten(0, 1).T @ b.flatten(0, 1)
@@ -48,7 +49,7 @@ class Plain:
         extra = [0 if t is None else Memory(t.reshape(-1).numpy()) for t in (options.lengths, options.resets)]
         share = -(-rows // self.jobs)
         for start in range(0, rows, share):
-            scratch = Memory(np.full(self.block * direction.room, np.nan))
+            scratch = Memory(np.full(self.block * direction.room + direction.beside, np.nan))
             head = (steps, start, min(rows, start + share), self.block, self.product, scratch, *extra)
             assert len(head) == len(HEAD)
             with np.errstate(all="ignore"):  # of lanes past the end of a row
@@ -58,6 +59,16 @@ class Plain:
         for r in range(rows):
             row = a.numbers[a.start + r * lda :][:k]
             c.numbers[c.start + r * ldc :][:n] = row @ w.numbers
+
+    def exact(
+        self, multiply: Any, rows: int, n: int, k: int, a: Memory, lda: int, ks: int, w: Memory, c: Memory, ldc: int,
+        plus: int,
+    ) -> None:  # fmt: skip
+        assert ks == 1
+        for r in range(rows):
+            row = a.numbers[a.start + r * lda :][:k] @ w.numbers
+            to = c.numbers[c.start + r * ldc :][:n]
+            to[:] = to + row if plus else row
 
     def scope(self) -> dict[str, Any]:
         lanes = self.lanes
@@ -101,7 +112,8 @@ class Plain:
             "store": lambda p, i, v: store_n(p, i, v, lanes), "load_n": load_n, "store_n": store_n, "keep_n": masked,
             "load1": lambda p, i: float(p.numbers[p.start + i]), "store1": store1, "num": float,
             "spread": lambda x: np.full(lanes, x), "hsum": np.sum, "hmax": np.max, "copy": copy,
-            "call_product": lambda f, *a: f(*a), "v_neg": np.negative, "v_exp": np.exp, "v_log": np.log,
+            "call_product": lambda f, *a: f(*a), "call_exact": self.exact,
+            "v_neg": np.negative, "v_exp": np.exp, "v_log": np.log,
             "v_tanh": np.tanh, "v_sigmoid": lambda x: 1 / (1 + np.exp(-x)), "v_relu": lambda x: np.maximum(x, 0),
             "v_abs": np.abs, "v_sqrt": np.sqrt, "v_erf": lambda x: torch.erf(torch.from_numpy(x)).numpy(),
             "v_sign": np.sign, "v_maximum": np.maximum,

@@ -1,11 +1,13 @@
 """A recurrence: one time step, and the scan that repeats it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from . import kernels, tree
 from .kernels import Affine as Affine
@@ -37,6 +39,10 @@ class Recurrence:
     update: Callable[..., tuple[Tensor, Any]]
     gates: Callable[..., Any] | None = None
     linear: bool = False
+    _itself: ClassVar["_Itself"]  # of each instance; no field, or Dynamo would compare it with the others
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_itself", _Itself(self))
 
     def step(self, drive: Any, state: Any, *weights: Tensor) -> Step:
         """One step from a drive whose leaves are [B, ...]."""
@@ -86,6 +92,18 @@ class Recurrence:
         Runs the fastest kernel that takes the call, else the walk; `explain` says which.
         """
         options = {"lengths": lengths, "resets": resets, "initial": initial}
+        if not torch.compiler.is_compiling():
+            return self._scan(drive, state, weights, options)
+        from .kernels.cpu import opaque
+
+        # Dynamo gives trees of tensors and words to that call, and no None.
+        given = {name: tree for name, tree in options.items() if tree is not None}
+        affine = isinstance(drive, Affine)
+        parts = tuple(t for t in drive if t is not None) if affine else drive
+        out, *leaves = opaque.scan(self._itself, kernels.forced() or "", affine, parts, state, weights, given)
+        return out, tree.like(state, leaves)
+
+    def _scan(self, drive: Any, state: Any, weights: tuple[Tensor, ...], options: dict[str, Any]) -> tuple[Tensor, Any]:
         kernel = kernels.choose(self, drive, state, *weights, **options)
         if kernel is not None:
             return kernels.run(kernel, drive, state, *weights, **options)
@@ -98,3 +116,30 @@ class Recurrence:
     def explain(self, drive: Any, state: Any, *weights: Tensor, **options: Any) -> str:
         """Which kernel would run this call, and why not the others: one line a backend."""
         return kernels.explain(self, drive, state, *weights, **options)
+
+
+class _Itself:
+    """A recurrence as Dynamo takes it into a call that it does not look into; of a frozen dataclass it wants fields."""
+
+    def __init__(self, recurrence: Recurrence) -> None:
+        self.recurrence = recurrence
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.recurrence == other.recurrence
+
+    def __hash__(self) -> int:
+        return hash(self.recurrence)
+
+    def scan(self, backend: str, affine: bool, drive: Any, *call: Any) -> list[Tensor]:
+        """(drive, state, weights, options) as for `Recurrence.scan` -> [out, leaves..].
+
+        It forces the backend, unless that is "". An affine drive comes as (x, weight), with the bias if there is one.
+        """
+        if affine:
+            x, weight, *bias = drive
+            drive = Affine(x, weight, bias[0] if bias else None)
+        with kernels.backend(backend) if backend else nullcontext():
+            return tree.leaves(self.recurrence._scan(drive, *call))
+
+
+pytree.register_constant(_Itself)

@@ -42,7 +42,7 @@ class Layer(nn.Module, ABC):
         _check(x, lengths, resets)
         # Zeros, so that whatever fills the padding (NaN too) gets no weight in a sum of gradients.
         x = tree.masked(x, lengths)
-        return self.scan(x, self.initial_state(len(x)) if state is None else state, lengths, resets)
+        return self.scan(x, self.initial_state(x.shape[0]) if state is None else state, lengths, resets)
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One time step of x [B, D] or ids [B]: a sequence of length one.
@@ -51,11 +51,7 @@ class Layer(nn.Module, ABC):
             TypeError: this layer, or one inside it, reads the whole sequence.
             ValueError: x has no row for each sequence.
         """
-        for part in self.modules():
-            if isinstance(part, Layer) and not isinstance(part, Recurrent):
-                rest = "" if part is self else f" without it: this {type(self).__name__} holds one"
-                name = type(part).__name__
-                raise TypeError(f"{name} reads the whole sequence, so it cannot stream; use a Stack{rest}")
+        must_stream(self)
         if x.ndim == 0 or (x.ndim == 1 and x.is_floating_point()):
             raise ValueError(
                 f"x must be [B, D], or ids [B] int64, and is {_kind(x)}; for one sequence write x.unsqueeze(0)"
@@ -105,18 +101,27 @@ class Cell(Recurrent[S]):
     ) -> Iterator[Step]:
         """The same scan seen from inside, step by step: state, gates and output (before `emit`) of each."""
         _check(x, lengths, resets)
-        start = self.initial_state(len(x)) if state is None else state
+        start = self.initial_state(x.shape[0]) if state is None else state
         options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
         return self.recurrence.walk(self.drive(tree.masked(x, lengths)), start, *self.weights(), **options)
 
     def explain(self, x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = None) -> str:
         """Which kernel would run on x, and why not the others."""
         options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
-        return self.recurrence.explain(self.drive(x), self.initial_state(len(x)), *self.weights(), **options)
+        return self.recurrence.explain(self.drive(x), self.initial_state(x.shape[0]), *self.weights(), **options)
 
     def fresh(self, resets: Tensor | None) -> S | None:
         """The state that a reset returns to; None where nothing is reset."""
-        return None if resets is None else self.initial_state(len(resets))
+        return None if resets is None else self.initial_state(resets.shape[0])
+
+
+def must_stream(layer: Layer) -> None:
+    """Raises TypeError where a layer, or one inside it, reads the whole sequence."""
+    for part in layer.modules():
+        if isinstance(part, Layer) and not isinstance(part, Recurrent):
+            rest = "" if part is layer else f" without it: this {type(layer).__name__} holds one"
+            name = type(part).__name__
+            raise TypeError(f"{name} reads the whole sequence, so it cannot stream; use a Stack{rest}")
 
 
 def _check(x: Tensor, lengths: Tensor | None, resets: Tensor | None) -> None:

@@ -154,3 +154,23 @@ def test_another_process_finds_the_machine_code(tmp_path, monkeypatch):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     found = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, env=environment, check=True)
     assert found.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("lengths", [[7, 0, 3, 1], [0, 0, 0, 0], [7, 7, 7, 7]])
+def test_past_the_lengths_nothing_counts(lengths, late, dtype, count):
+    torch.manual_seed(0)
+    a, b, w = (torch.randn(s, dtype=DTYPES[dtype]) for s in ((4, 7, 33), (4, 7, 20), (33, 18)))
+    first, n = torch.randn(4, 20, dtype=DTYPES[dtype]), torch.tensor(lengths)
+    inside = (torch.arange(7) < n[:, None])[..., None]
+    before = torch.cat([first[:, None], b[:, :-1]], dim=1) if late else b
+    real = torch.where(inside, a, 0).double()
+    got, total = outer(torch.where(inside, a, torch.nan), b, first if late else None, lengths=n.to(DTYPES[dtype]))
+    if any(lengths):
+        close(got, torch.einsum("btd,btn->dn", real, before.double()), dtype)
+        close(total, real.sum((0, 1)), dtype)
+        y = linear(torch.where(inside, a, torch.nan), w, lengths=n.to(DTYPES[dtype]))
+        close(y, real @ w.double(), dtype)
+        assert not y[~inside[..., 0]].any()
+    else:
+        assert not got.any() and not total.any()

@@ -175,7 +175,7 @@ def test_a_machine_rounds_in_all_its_products_and_nowhere_else():
     close(out, rounded(a).t() @ rounded(b))
     close(total, a.double().sum(0))
     assert torch.equal(of.outer(a[None], b[None], None), out)
-    direction = SimpleNamespace(name="halves", source=SOURCE, arrays=("a", "w", "c"), room=8)
+    direction = SimpleNamespace(name="halves", source=SOURCE, arrays=("a", "w", "c"), room=8, beside=0)
     for host, x, y in ((of, rounded(a), rounded(w)), (plain, a.double(), w.double())):
         arrays = {"a": a, "w": host.pack(w), "c": torch.full((5, 48), NAN)}
         host.launch(direction, 5, 1, arrays, Options())

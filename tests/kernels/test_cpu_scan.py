@@ -1,5 +1,6 @@
 """The backend "cpu" as torch sees it. Oracle: the reference walk in float64."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from ostinato import kernels, tree
 from ostinato.cells import GRU, LSTM, MGU, GRUResetBefore
 from ostinato.kernels import dispatch
+from ostinato.kernels.cpu import operands
 from ostinato.recurrence import Affine, Recurrence
 from ostinato.recurrent import Cell
 
@@ -175,8 +177,8 @@ def test_it_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refusals_are_sentences() -> None:
     cell, x = MGU(4, 6), torch.randn(3, 5, 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert "cpu: not chosen, mixed precision is not written yet" in cell.explain(x)
+    with torch.autocast("cpu", torch.float16):
+        assert "cpu: not chosen, mixed precision is written for float32 and bfloat16" in cell.explain(x)
     assert "float32 or float64 throughout, and this call has bfloat16" in cell.bfloat16().explain(x.bfloat16())
     assert "cpu: not chosen, the batch is empty" in MGU(4, 6).explain(x[:0])
 
@@ -214,3 +216,31 @@ def test_a_wrong_shape_is_an_error_and_never_memory() -> None:
             uneven.scan((torch.randn(3, 5, 4), torch.randn(1, 5, 4)), torch.zeros(3, 4))
         with pytest.raises((kernels.BackendError, ValueError, RuntimeError)):
             cell(torch.randn(3, 5, 4), GRU(4, 7).initial_state(3))
+
+
+@pytest.mark.parametrize("hidden", [7, 64])
+@pytest.mark.parametrize("cell_class", [LSTM, GRU, MGU, OwnCell])
+def test_mixed_precision_rounds_the_factors_of_products_alone(
+    cell_class: Any, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operands, "native_bfloat16", lambda: True)  # elsewhere the same, more slowly
+    torch.manual_seed(0)
+    cell, lengths = cell_class(20, hidden), torch.tensor([12, 3, 12, 0, 7])
+    x = torch.randn(5, 12, 20)
+    want = everything(copy.deepcopy(cell), x, "reference", torch.float64, lengths=lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = everything(cell, x, "cpu", torch.float32, lengths=lengths)
+        low = everything(cell, x.bfloat16().float(), "cpu", torch.float32, lengths=lengths)
+    exact = everything(cell, x, "cpu", torch.float32, lengths=lengths)
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine.dtype == torch.float32
+        error = float((mine.double() - theirs).norm() / theirs.norm())
+        assert error < 2e-2
+    assert any(not torch.equal(a, b) for a, b in zip(got, exact, strict=True))
+    assert torch.equal(low[0], got[0])  # x is a factor too
+
+
+def test_without_fast_products_mixed_precision_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operands, "native_bfloat16", lambda: False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "cpu: not chosen, this processor has no products of bfloat16" in MGU(4, 6).explain(torch.randn(3, 5, 4))

@@ -13,6 +13,7 @@ from torch import Tensor
 from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import computed
+from ostinato.kernels.cpu import frame
 from ostinato.kernels.cpu.derived import Derived, Options
 from ostinato.recurrence import Recurrence
 from plain_machine import Plain
@@ -104,3 +105,38 @@ def test_one_step_of_one_row() -> None:
     drive = tree.detach(computed(cell.drive(torch.randn(1, 1, D, dtype=torch.float64))))
     weights = [w.detach() for w in cell.weights()]
     compare(step_of(cell.recurrence), drive, cell.initial_state(1), weights, Plain(lanes=4, jobs=1))
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("together", [1, 4, 7, 96])
+@pytest.mark.parametrize("kind", ["whole", "lengths and resets"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "layernorm_lstm"])
+def test_a_drive_made_in_parts(
+    name: str, kind: str, together: int, biased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the same kernel with the whole drive given."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(frame, "TOGETHER", together)
+    cell = cells[name](D, 5).double()
+    x = torch.randn(B, T, D, dtype=torch.float64)
+    w, b = torch.randn(20 if "lstm" in name else 15, D, dtype=torch.float64), None
+    b = torch.randn(len(w), dtype=torch.float64) if biased else None
+    state, weights = tree.map(torch.randn_like, cell.initial_state(B)), [w.detach() for w in cell.weights()]
+    row = (cell.recurrence, w[:, 0], tree.map(lambda s: s[0], state), weights)
+    given = ragged(kind)
+    initial = tuple(torch.randn_like(s) for s in tree.leaves(state))
+    options = Options(*(None if o is None else o.double() for o in given.values()), initial)
+    for machine in (Plain(lanes=4), Plain(lanes=3, block=2, jobs=1)):
+        inside, outside = Derived(*row, machine, inputs=D), Derived(*row, machine)
+        assert inside.inside == D
+        starts = tree.leaves(state)
+        want = outside.forward([torch.nn.functional.linear(x, w, b)], starts, weights, options)
+        got = inside.forward([t for t in (x, w, b) if t is not None], starts, weights, options)
+        for mine, theirs in zip([got[0], *got[1], *got[2]], [want[0], *want[1], *want[2]], strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_a_drive_that_backward_wants_is_given_whole() -> None:
+    squared = Recurrence("squared", lambda h, _: (h, h), lambda d, h: d * d + h)
+    row = torch.zeros(5, dtype=torch.float64)
+    assert Derived(squared, row, row, [], Plain(lanes=4), inputs=D).inside == 0

@@ -8,6 +8,7 @@ Glossary:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -31,15 +32,12 @@ def gates(drive: Tensor, state: ElmanState, w_rec: Tensor) -> ElmanGates:
     return ElmanGates(torch.addmm(drive, state.h, w_rec.mT))
 
 
-def update_with(f: Callable[[Tensor], Tensor]) -> Callable[[ElmanGates, ElmanState], tuple[Tensor, ElmanState]]:
-    def update(gates: ElmanGates, state: ElmanState) -> tuple[Tensor, ElmanState]:
-        h = f(gates.z)
-        return h, ElmanState(h)
-
-    return update
+def update(f: Callable[[Tensor], Tensor], gates: ElmanGates, state: ElmanState) -> tuple[Tensor, ElmanState]:
+    h = f(gates.z)
+    return h, ElmanState(h)
 
 
-RECURRENCES = {name: Recurrence(f"elman_{name}", update_with(f), gates) for name, f in activations.items()}
+RECURRENCES = {name: Recurrence(f"elman_{name}", partial(update, f), gates) for name, f in activations.items()}
 
 
 @cells.register("elman")

@@ -9,6 +9,7 @@ Notes:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -32,15 +33,12 @@ def gates(drive: Tensor, state: IndRNNState, u: Tensor) -> IndRNNGates:
     return IndRNNGates(drive + u * state.h)
 
 
-def update_with(f: Callable[[Tensor], Tensor]) -> Callable[[IndRNNGates, IndRNNState], tuple[Tensor, IndRNNState]]:
-    def update(gates: IndRNNGates, state: IndRNNState) -> tuple[Tensor, IndRNNState]:
-        h = f(gates.z)
-        return h, IndRNNState(h)
-
-    return update
+def update(f: Callable[[Tensor], Tensor], gates: IndRNNGates, state: IndRNNState) -> tuple[Tensor, IndRNNState]:
+    h = f(gates.z)
+    return h, IndRNNState(h)
 
 
-RECURRENCES = {name: Recurrence(f"indrnn_{name}", update_with(f), gates) for name, f in activations.items()}
+RECURRENCES = {name: Recurrence(f"indrnn_{name}", partial(update, f), gates) for name, f in activations.items()}
 
 
 @cells.register("indrnn")

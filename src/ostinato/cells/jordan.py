@@ -4,7 +4,8 @@ h_t = f(W_in x_t + b + W_rec y_{t-1})
 y_t = W_out h_t + c
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +27,16 @@ class JordanGates(NamedTuple):
     y: Tensor  # [B, K] output
 
 
-def gates_with(f):
-    def gates(drive: Tensor, state: JordanState, w_rec: Tensor, w_out: Tensor, c: Tensor) -> JordanGates:
-        h = f(torch.addmm(drive, state.y, w_rec.mT))
-        return JordanGates(h, torch.addmm(c, h, w_out.mT))
-
-    return gates
+def gates(f: Any, drive: Tensor, state: JordanState, w_rec: Tensor, w_out: Tensor, c: Tensor) -> JordanGates:
+    h = f(torch.addmm(drive, state.y, w_rec.mT))
+    return JordanGates(h, torch.addmm(c, h, w_out.mT))
 
 
 def update(gates: JordanGates, state: JordanState) -> tuple[Tensor, JordanState]:
     return gates.y, JordanState(gates.y)
 
 
-RECURRENCES = {name: Recurrence(f"jordan_{name}", update, gates_with(f)) for name, f in activations.items()}
+RECURRENCES = {name: Recurrence(f"jordan_{name}", update, partial(gates, f)) for name, f in activations.items()}
 
 
 @cells.register("jordan")

@@ -11,6 +11,7 @@ Notes:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -37,19 +38,19 @@ class RANGates(NamedTuple):
     content: Tensor  # [B, H] c̃
 
 
-def recurrence_with(name: str, g: Callable[[Tensor], Tensor]) -> Recurrence:
-    def gates(drive: RANDrive, state: RANState, w_rec: Tensor) -> RANGates:
-        i, f = torch.addmm(drive.gates, g(state.c), w_rec.mT).sigmoid().chunk(2, dim=-1)
-        return RANGates(i, f, drive.content)
-
-    def update(gates: RANGates, state: RANState) -> tuple[Tensor, RANState]:
-        c = gates.i * gates.content + gates.f * state.c
-        return g(c), RANState(c)
-
-    return Recurrence(f"ran_{name}", update, gates)
+def gates(g: Callable[[Tensor], Tensor], drive: RANDrive, state: RANState, w_rec: Tensor) -> RANGates:
+    i, f = torch.addmm(drive.gates, g(state.c), w_rec.mT).sigmoid().chunk(2, dim=-1)
+    return RANGates(i, f, drive.content)
 
 
-RECURRENCES = {name: recurrence_with(name, g) for name, g in activations.items()}
+def update(g: Callable[[Tensor], Tensor], gates: RANGates, state: RANState) -> tuple[Tensor, RANState]:
+    c = gates.i * gates.content + gates.f * state.c
+    return g(c), RANState(c)
+
+
+RECURRENCES = {
+    name: Recurrence(f"ran_{name}", partial(update, g), partial(gates, g)) for name, g in activations.items()
+}
 
 
 @cells.register("ran")

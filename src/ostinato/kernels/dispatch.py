@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
+
 from .. import tree
 from ..registry import near
 from .cpu import backend as _cpu  # noqa: F401 - fills TABLE
@@ -22,6 +24,10 @@ OWN: dict[tuple[str, str], tuple[str, ...]] = {("lstm", "cpu"): ("aten", "cpu")}
 # Steps below which no derived kernel is chosen: to pack its weights, or to compile it, costs more than it saves.
 SHORT = 4
 _forced: ContextVar[str | None] = ContextVar("backend", default=None)
+
+
+# The same for code that is compiled: Dynamo follows no ContextVar, but a list, and compiles anew when it has changed.
+_forced_in_graphs: list[str] = []
 
 
 class BackendError(RuntimeError):
@@ -43,11 +49,22 @@ def backend(name: str) -> Iterator[None]:
     """
     if name not in backends():
         raise ValueError(f"no backend is called {name!r}{near(name, backends())}")
-    token = _forced.set(name)
+    token = None if torch.compiler.is_compiling() else _forced.set(name)
+    _forced_in_graphs.append(name)
     try:
         yield
     finally:
-        _forced.reset(token)
+        # The last of that name, wherever it is: other threads come and go too.
+        _forced_in_graphs.pop(-1 - _forced_in_graphs[::-1].index(name))
+        if token is not None:
+            _forced.reset(token)
+
+
+def forced() -> str | None:
+    """The backend that a `with backend(...)` around this code forces; in code that is compiled, in any thread."""
+    if torch.compiler.is_compiling():
+        return _forced_in_graphs[-1] if _forced_in_graphs else None
+    return _forced.get()
 
 
 def why_not(recurrence: Any, name: str, *call: Any, **options: Any) -> str | None:
@@ -65,15 +82,15 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
     Raises:
         BackendError: a forced backend refuses.
     """
-    forced = _forced.get()
-    if forced == REFERENCE:
+    asked = forced()
+    if asked == REFERENCE:
         return None
-    for name in (forced,) if forced else _order(recurrence, drive):
+    for name in (asked,) if asked else _order(recurrence, drive):
         reason = why_not(recurrence, name, drive, state, *weights, **options)
         if reason is None:
             return find(recurrence, name)
-        if forced:
-            raise BackendError(f"backend {forced!r} was asked for {recurrence.name}, but {reason}")
+        if asked:
+            raise BackendError(f"backend {asked!r} was asked for {recurrence.name}, but {reason}")
     return None
 
 
@@ -81,9 +98,8 @@ def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: A
     """One line a backend: which runs this call, and why the others do not."""
     device = _device(drive)
     order = _order(recurrence, drive)
-    lines, chosen = [], None
-    if _forced.get():
-        chosen = _forced.get()
+    lines = []
+    if chosen := forced():
         lines.append(f"{chosen}: forced by backend({chosen!r})")
     for name in (*order, *(b for b in backends() if b not in order and b != REFERENCE)):
         if name == chosen:
@@ -112,7 +128,9 @@ def run(kernel: Kernel, drive: Any, state: Any, *weights: Any, **options: Any) -
 def _order(recurrence: Any, drive: Any) -> tuple[str, ...]:
     device, steps = _device(drive), tree.leaves(drive)[0].shape[1]
     order = OWN.get((recurrence.name, device), PREFERENCE.get(device, ()))
-    return tuple(name for name in order if name != "cpu" or steps >= SHORT)
+    # A number of steps that a tracer leaves open counts as many: to ask would settle it.
+    long = not isinstance(steps, int) or steps >= SHORT
+    return tuple(name for name in order if name != "cpu" or long)
 
 
 def _device(drive: Any) -> str:
@@ -127,6 +145,7 @@ __all__ = [
     "choose",
     "computed",
     "explain",
+    "forced",
     "run",
     "why_not",
 ]

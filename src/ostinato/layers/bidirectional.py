@@ -70,14 +70,14 @@ def reverse(x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = No
     if lengths is None and resets is None:
         return x.flip(1)
     steps = x.shape[1]
-    t = torch.arange(steps, device=x.device).expand(len(x), steps)  # [B, T]
-    ends = t.new_full((len(x), 1), steps) if lengths is None else lengths[:, None]
+    t = torch.arange(steps, device=x.device).expand(x.shape[0], steps)  # [B, T]
+    ends = t.new_full((x.shape[0], 1), steps) if lengths is None else lengths[:, None]
     first, end = torch.zeros_like(t), ends.expand(-1, steps)  # of the sequence that step t belongs to
     if resets is not None:
         first = torch.where(resets, t, 0).cummax(1).values
         # A sequence ends where the next one begins: the nearest reset to the right of t.
-        later = torch.where(resets, t, steps)[:, 1:]
-        later = torch.cat([later, t.new_full((len(x), 1), steps)], dim=1).flip(1).cummin(1).values.flip(1)
+        later = torch.where(resets, t, steps).roll(-1, 1)
+        later = torch.where(t == steps - 1, steps, later).flip(1).cummin(1).values.flip(1)
         end = torch.minimum(later, end)
     index = torch.where(t < ends, first + end - 1 - t, t)
-    return x.take_along_dim(index.view(*index.shape, *[1] * (x.ndim - 2)), dim=1)
+    return x.gather(1, index.view(*index.shape, *[1] * (x.ndim - 2)).expand_as(x))

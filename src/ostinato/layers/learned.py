@@ -27,7 +27,7 @@ class LearnedState(Recurrent[Any]):
 
     def scan(self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
         cell = self.cell
-        initial = None if resets is None else self.initial_state(len(x))
+        initial = None if resets is None else self.initial_state(x.shape[0])
         options = {"lengths": lengths, "resets": resets, "initial": initial}
         out, state = cell.recurrence.scan(cell.drive(x), state, *cell.weights(), **options)
         return tree.masked(cell.emit(out, x), lengths), state

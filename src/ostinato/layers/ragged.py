@@ -17,5 +17,5 @@ def last(y: Tensor, lengths: Tensor | None = None) -> Tensor:
     if lengths is None:
         return y[:, -1]
     at = (lengths - 1).clamp(min=0)
-    picked = y[torch.arange(len(y), device=y.device), at]
+    picked = y[torch.arange(y.shape[0], device=y.device), at]
     return torch.where((lengths > 0)[:, None], picked, torch.zeros_like(picked))

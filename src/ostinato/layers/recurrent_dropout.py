@@ -8,6 +8,7 @@ candidate instead. That one is not here, since which gate is the candidate is a 
 """
 
 import functools
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -18,6 +19,7 @@ from ..kernels import computed
 from ..recurrence import Recurrence
 from ..recurrent import Cell
 from .chances import chance, chances, only_cell
+from .variants import variants
 
 
 class RecurrentDropoutDrive(NamedTuple):
@@ -25,19 +27,22 @@ class RecurrentDropoutDrive(NamedTuple):
     masks: tuple[Tensor, ...]  # of each leaf, [B, T, ...], the same at all steps
 
 
+def gates(
+    inner: Recurrence, numbers: tuple[int, ...], drive: RecurrentDropoutDrive, state: Any, *weights: Tensor
+) -> Any:
+    assert inner.gates is not None
+    seen = tree.leaves(state)
+    for i, mask in zip(numbers, drive.masks, strict=True):
+        # Nobody learns a mask: without the detach a kernel would compute its gradient.
+        seen[i] = mask.detach() * seen[i]
+    return inner.gates(drive.inner, tree.like(state, seen), *weights)
+
+
 @functools.cache
 def masked(inner: Recurrence, numbers: tuple[int, ...]) -> Recurrence:
     """`inner`, whose gates see some leaves of the state (by their numbers) through a mask."""
-
-    def gates(drive: RecurrentDropoutDrive, state: Any, *weights: Tensor) -> Any:
-        assert inner.gates is not None
-        seen = tree.leaves(state)
-        for i, mask in zip(numbers, drive.masks, strict=True):
-            # Nobody learns a mask: without the detach a kernel would compute its gradient.
-            seen[i] = mask.detach() * seen[i]
-        return inner.gates(drive.inner, tree.like(state, seen), *weights)
-
-    return Recurrence("_".join([inner.name, "dropout", *map(str, numbers)]), inner.update, gates)
+    name = "_".join([inner.name, "dropout", *map(str, numbers)])
+    return Recurrence(name, inner.update, partial(gates, inner, numbers))
 
 
 class RecurrentDropout(Cell[Any]):
@@ -68,11 +73,12 @@ class RecurrentDropout(Cell[Any]):
             p = (chance(p) if first.is_floating_point() else 0.0, *(0.0 for _ in others))
         self.p = chances(p, cell)
         self.numbers = tuple(i for i, p in enumerate(self.p) if p)
+        self.variants = variants(cell, lambda inner: masked(inner, self.numbers))
 
     @property
     def recurrence(self) -> Recurrence:  # pyright: ignore[reportIncompatibleVariableOverride]
-        drops = self.training and self.numbers
-        return masked(self.cell.recurrence, self.numbers) if drops else self.cell.recurrence
+        inner, drops = self.cell.recurrence, self.training and self.numbers
+        return self.variants.get(inner) or masked(inner, self.numbers) if drops else inner
 
     def initial_state(self, batch: int) -> Any:
         return self.cell.initial_state(batch)
@@ -92,5 +98,5 @@ class RecurrentDropout(Cell[Any]):
 
 
 def _mask(x: Tensor, leaf: Tensor, p: float) -> Tensor:
-    mask = F.dropout(leaf.new_ones(len(x), 1, *leaf.shape[1:]), p)
+    mask = F.dropout(leaf.new_ones(x.shape[0], 1, *leaf.shape[1:]), p)
     return mask.expand(-1, x.shape[1], *leaf.shape[1:])

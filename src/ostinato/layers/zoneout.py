@@ -8,6 +8,7 @@ derived from the whole step, and draws no random numbers.
 """
 
 import functools
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -17,6 +18,7 @@ from ..kernels import computed
 from ..recurrence import Recurrence
 from ..recurrent import Cell
 from .chances import chance, chances, only_cell
+from .variants import variants
 
 
 class ZoneoutDrive(NamedTuple):
@@ -29,25 +31,26 @@ class ZoneoutGates(NamedTuple):
     kept: tuple[Tensor, ...]  # how much of each leaf keeps its old value
 
 
+def gates(inner: Recurrence, drive: ZoneoutDrive, state: Any, *weights: Tensor) -> ZoneoutGates:
+    own = drive.inner if inner.gates is None else inner.gates(drive.inner, state, *weights)
+    # Nobody learns a mask: without the detach a kernel would compute its gradient.
+    return ZoneoutGates(own, tuple(kept.detach() for kept in drive.kept))
+
+
+def update(inner: Recurrence, numbers: tuple[int, ...], gates: ZoneoutGates, state: Any) -> tuple[Tensor, Any]:
+    out, new = inner.update(gates.inner, state)
+    old, leaves = tree.leaves(state), tree.leaves(new)
+    shown = next((i for i, leaf in enumerate(leaves) if leaf is out), None)
+    for i, kept in zip(numbers, gates.kept, strict=True):
+        leaves[i] = kept * old[i] + (1 - kept) * leaves[i]
+    return out if shown is None else leaves[shown], tree.like(new, leaves)
+
+
 @functools.cache
 def zoned(inner: Recurrence, numbers: tuple[int, ...]) -> Recurrence:
     """`inner`, some leaves of whose state (by their numbers) keep part of their old values."""
-
-    def gates(drive: ZoneoutDrive, state: Any, *weights: Tensor) -> ZoneoutGates:
-        own = drive.inner if inner.gates is None else inner.gates(drive.inner, state, *weights)
-        # Nobody learns a mask: without the detach a kernel would compute its gradient.
-        return ZoneoutGates(own, tuple(kept.detach() for kept in drive.kept))
-
-    def update(gates: ZoneoutGates, state: Any) -> tuple[Tensor, Any]:
-        out, new = inner.update(gates.inner, state)
-        old, leaves = tree.leaves(state), tree.leaves(new)
-        shown = next((i for i, leaf in enumerate(leaves) if leaf is out), None)
-        for i, kept in zip(numbers, gates.kept, strict=True):
-            leaves[i] = kept * old[i] + (1 - kept) * leaves[i]
-        return out if shown is None else leaves[shown], tree.like(new, leaves)
-
     name = "_".join([inner.name, "zoneout", *map(str, numbers)])
-    return Recurrence(name, update, gates, inner.linear)
+    return Recurrence(name, partial(update, inner, numbers), partial(gates, inner), inner.linear)
 
 
 class Zoneout(Cell[Any]):
@@ -74,10 +77,12 @@ class Zoneout(Cell[Any]):
             p = tree.map(lambda leaf: chance(p) if leaf.is_floating_point() else 0.0, cell.initial_state(1))
         self.p = chances(p, cell)
         self.numbers = tuple(i for i, p in enumerate(self.p) if p)
+        self.variants = variants(cell, lambda inner: zoned(inner, self.numbers))
 
     @property
     def recurrence(self) -> Recurrence:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return zoned(self.cell.recurrence, self.numbers) if self.numbers else self.cell.recurrence
+        inner = self.cell.recurrence
+        return self.variants.get(inner) or zoned(inner, self.numbers) if self.numbers else inner
 
     def initial_state(self, batch: int) -> Any:
         return self.cell.initial_state(batch)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from .jobs import c_function, spans, unpack
-from .lanes import at, count_of, lanes, load, store_n
+from .lanes import at, count_of, lanes, load, load_n, store_n
 from .panels import call_product
 from .tile import panel_of, shape
 from .vectors import INT32, INT64, VectorBuilder, emits
@@ -103,7 +103,8 @@ def _product(M, N, K, a, rs, ks, w, c, ldc, plus, exact):
     meet(a, control, me, count, give_way)
     for r in range(M):
         for j in range(0, N, vector):
-            store_n(c, r * ldc + j, load(here, r * ld + j), N - j)
+            x = load(here, r * ld + j)
+            store_n(c, r * ldc + j, x + load_n(c, r * ldc + j, N - j) if plus != 0 else x, N - j)
 
 
 class Shares:

@@ -1,5 +1,6 @@
 """The backend "cpu": any recurrence, by a kernel derived from its step. What costs time to import is imported late."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[report
 from torch.utils import _pytree as pytree
 
 from ..table import ANY, Affine, kernel
+from .own import own_functions
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -26,23 +28,32 @@ def refuses(
     kinds = {t.dtype for t in tensors}
     if any(t.device.type != "cpu" for t in tensors):
         return "its kernels run on the CPU"
-    if torch.is_autocast_enabled("cpu"):
-        return "mixed precision is not written yet"
-    if len(kinds) > 1 or not kinds <= set(_DTYPES):
+    mixed = torch.is_autocast_enabled("cpu")
+    if mixed and (why := _no_mixed(kinds)):
+        return why
+    if not mixed and (len(kinds) > 1 or not kinds <= set(_DTYPES)):
         names = ", ".join(sorted(str(k).removeprefix("torch.") for k in kinds))
         return f"it is written for float32 or float64 throughout, and this call has {names}"
     if peek_interpreter_stack() is not None:
         return "inside a torch.func transform only the reference can be differentiated further"
-    if torch.compiler.is_compiling():
-        return "torch.compile and torch.export see the reference"
     driven = [drive.x] if isinstance(drive, Affine) else pytree.tree_leaves(drive)
     if any(t.ndim != 3 or t.shape[:2] != driven[0].shape[:2] for t in driven):
         return "its drive must be [B, T, features], with the same rows and steps in all leaves"
     if 0 in leaves[0].shape[:2]:
         return "the batch is empty"
-    from .scan import why_not
+    with own_functions() if torch.compiler.is_exporting() else nullcontext():
+        from .scan import why_not
 
-    return why_not(recurrence, drive, state, weights)
+        return why_not(recurrence, drive, state, weights)
+
+
+def _no_mixed(kinds: set[torch.dtype]) -> str | None:
+    """Why this call cannot run in mixed precision."""
+    from .operands import native_bfloat16
+
+    if torch.get_autocast_dtype("cpu") != torch.bfloat16 or not kinds <= {torch.float32, torch.bfloat16}:
+        return "mixed precision is written for float32 and bfloat16"
+    return None if native_bfloat16() else "this processor has no products of bfloat16 (AVX512-BF16)"
 
 
 @kernel(ANY, "cpu", refuses)

@@ -1,5 +1,6 @@
 """A recurrence as a kernel: plan and source of both directions, and what runs around them."""
 
+import copy
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from ..lower.evaluate import Evaluated
+from ..lower.ir import ancestors
 from ..lower.plan import Factor, plan
 from ..lower.read import read
 from ..lower.trace import Step, trace
@@ -21,6 +23,8 @@ class Machine(Protocol):
     """What a direction's source runs on, and the products over all steps."""
 
     lanes: int  # of a vector
+    name: str  # the dtype
+    kind: str  # of products: the dtype, or one that factors are rounded to
 
     def empty(self, *shape: int) -> Tensor:
         """Memory whose values do not matter."""
@@ -30,8 +34,11 @@ class Machine(Protocol):
         """A matrix [K, N] as the tile reads it."""
         ...
 
-    def outer(self, a: Tensor, b: Tensor, start: Tensor | None) -> Tensor:
-        """The sum over batch and steps of a^T b, a [B, T, M], b [B, T, N]; with `start` [B, N] b is one step late."""
+    def outer(self, a: Tensor, b: Tensor, start: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+        """The sum over batch and steps of a^T b, a [B, T, M], b [B, T, N]; with `start` [B, N] b is one step late.
+
+        Steps past the lengths [B] do not count.
+        """
         ...
 
     def launch(
@@ -48,7 +55,8 @@ class Direction:
     name: str
     source: str
     arrays: tuple[str, ...]
-    room: int  # numbers of scratch a row of a block
+    room: int  # numbers of scratch a row of a block ...
+    beside: int  # ... and besides
     vectors: dict[str, fx.Node]  # weights, the same for all rows
     tables: dict[str, fx.Node]  # weights of which each row of the batch reads one row
     columns: dict[str, int]  # of each matrix
@@ -80,6 +88,8 @@ class Derived:
         drive, state: trees of one row each, [features].
         weights: whose values do not matter.
         gradients: False: the step alone is derived, and runs in the direction "inference".
+        inputs: features of x, where the drive is one product with it, x W + b: forward then makes it in small parts, if
+            backward does not want it. `inside` says whether; a drive is (x, weight) then, or (x, weight, bias).
 
     Raises:
         Outside: an operation of the step is outside the vocabulary.
@@ -87,13 +97,26 @@ class Derived:
 
     def __init__(
         self, recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine,
-        gradients: bool = True,
+        gradients: bool = True, inputs: int = 0,
     ) -> None:  # fmt: skip
         self.recurrence, self.machine = recurrence, machine
         self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
         self.plan = plan(read(trace(step_of(recurrence), drive, state, weights, gradients)))
         self.trace = self.plan.reading.trace
         self.names = ("forward", "backward", "inference") if gradients else ("inference",)
+        self.inside = 0 if self._backward_wants("drive0") else inputs
+
+    def _backward_wants(self, array: str) -> bool:
+        nodes = ancestors(node for node, _ in self.plan.backward)
+        factors = {factor.array for _, *pair in self.plan.products for factor in pair}
+        return array in factors or any(n.op == "in" and f"{n.attr[0]}{n.attr[1]}" == array for n in nodes)
+
+    def outside(self) -> "Derived":
+        """The same for a drive that is given whole."""
+        other = copy.copy(self)
+        other.inside = 0
+        other.__dict__.pop("directions", None)
+        return other
 
     @functools.cached_property
     def directions(self) -> dict[str, Direction]:
@@ -101,13 +124,14 @@ class Derived:
         return {name: self._direction(name) for name in self.names}
 
     def _direction(self, name: str) -> Direction:
-        emitter = Emitter(self.plan, name, self.machine.lanes)
-        source, arrays, room = frame(emitter)
+        emitter = Emitter(self.plan, name, self.machine.lanes, self.inside)
+        source, arrays, room, beside = frame(emitter)
         vectors = {base: node.attr for node, base in emitter.vectors.items()}
         tables = {base: node.attr[1] for node, base in emitter.tables.items()}
         columns = {f"m{i}": node.meta["val"].shape[1] for i, node in enumerate(self.plan.reading.matrices)}
+        columns["mx"] = self.plan.sequences["drive0"]
         columns = {name: columns[name] for name in arrays if name in columns}
-        return Direction(name, source, tuple(arrays), room, vectors, tables, columns)
+        return Direction(name, source, tuple(arrays), room, beside, vectors, tables, columns)
 
     def forward(
         self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
@@ -118,7 +142,12 @@ class Derived:
         direction = self.directions["forward" if keep else "inference"]
         arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)))
         arrays |= self._states(start, options, last="last")
-        arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
+        if self.inside:
+            x, weight, *bias = drive
+            shift = self._with_room(bias[0] if bias else None, len(weight), x)
+            arrays |= {"x": x, "mx": self.machine.pack(weight.t()), "bx": shift}
+        else:
+            arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
         self.machine.launch(direction, rows, steps, arrays, options)
         last = [arrays[f"last{i}"] for i in range(len(start))]
@@ -137,7 +166,7 @@ class Derived:
         arrays |= self._states(start, options, last="dfirst")
         arrays |= {f"dlast{i}": d for i, d in enumerate(dlast)}
         arrays |= {f"dinitial{i}": torch.zeros_like(s) for i, s in enumerate(start)}
-        arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
+        arrays |= {f"drive{i}": d for i, d in enumerate(drive) if not self.inside}
         arrays |= {"cot": cot, "sums": cot.new_zeros(rows, max(1, self.plan.sums))}
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
         self.machine.launch(direction, rows, steps, arrays, options)
@@ -145,7 +174,7 @@ class Derived:
             value.known[node] = self._product(left, right, arrays, start, options)
         for node, at, width in self.plan.totals:
             value.known[node] = arrays["sums"][:, at : at + width].sum(0).reshape(node.meta["val"].shape)
-        ddrive = [arrays[f"ddrive{i}"] for i in range(len(drive))]
+        ddrive = [arrays[f"ddrive{i}"] for i in range(len(self.plan.drive_widths))]
         dstart = [arrays[f"dfirst{i}"] for i in range(len(start))]
         dinitial = [arrays[f"dinitial{i}"] for i in range(len(options.initial))]
         return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
@@ -164,11 +193,17 @@ class Derived:
         """A direction's weights: tables, vectors with room for a whole vector past their end, packed matrices."""
         found = {base: value(node).contiguous() for base, node in direction.tables.items()}
         for base, node in direction.vectors.items():
-            vector = value(node).reshape(-1)
-            found[base] = vector.new_zeros(len(vector) + self.machine.lanes)
-            found[base][: len(vector)] = vector
-        for name in direction.columns:
+            vector = value(node).reshape(-1).to(self.trace.out.meta["val"].dtype)  # whole numbers too
+            found[base] = self._with_room(vector, len(vector), vector)
+        for name in direction.columns.keys() - {"mx"}:
             found[name] = self.machine.pack(value(self.plan.reading.matrices[int(name[1:])]))
+        return found
+
+    def _with_room(self, vector: Tensor | None, width: int, like: Tensor) -> Tensor:
+        """A vector, or zeros, with room for a whole vector past its end."""
+        found = like.new_zeros(width + self.machine.lanes)
+        if vector is not None:
+            found[:width] = vector
         return found
 
     def _states(self, start: Sequence[Tensor], options: Options, last: str) -> dict[str, Tensor]:
@@ -191,9 +226,9 @@ class Derived:
             return self._product(right, left, arrays, start, options).T
         a = self._factor(left, arrays, start, options)
         if not right.before or left.before or options.resets is not None:
-            return self.machine.outer(a, self._factor(right, arrays, start, options), None)
+            return self.machine.outer(a, self._factor(right, arrays, start, options), None, options.lengths)
         number = int(right.array.removeprefix("state"))
-        return self.machine.outer(a, arrays[self.plan.history[number]], start[number])
+        return self.machine.outer(a, arrays[self.plan.history[number]], start[number], options.lengths)
 
     def _factor(self, factor: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options) -> Tensor:
         """One side of a matrix's gradient, [B, T, width]."""

@@ -26,10 +26,14 @@ FOLD = {"sum": ("{} + {}", "hsum({})"), "amax": ("v_maximum({}, {})", "hmax({})"
 
 
 class Emitter:
-    """The stages of one direction, in `bodies`; what they read and write, in `used` and `vectors`."""
+    """The stages of one direction, in `bodies`; what they read and write, in `used` and `vectors`.
 
-    def __init__(self, plan: Plan, direction: str, lanes: int) -> None:
-        self.plan, self.lanes, self.name = plan, lanes, direction
+    Args:
+        inputs: features of x, if the drive is its product with a matrix, made as it is wanted; 0: the drive is given.
+    """
+
+    def __init__(self, plan: Plan, direction: str, lanes: int, inputs: int = 0) -> None:
+        self.plan, self.lanes, self.name, self.inputs = plan, lanes, direction, inputs
         self.reverse = direction == "backward"
         self.graph = plan.reading.graph
         self.used: dict[str, None] = {}  # bases that are read or written
@@ -48,10 +52,14 @@ class Emitter:
         self.staged = {n for stage in self.stages if isinstance(stage, Loop) for n in stage.nodes}
         self.bodies = self._bodies()
 
+    def whole(self, width: int) -> int:
+        """A width in whole vectors."""
+        return -(-width // self.lanes) * self.lanes
+
     def take(self, width: int) -> int:
-        """Room for a row of scratch, whole vectors."""
+        """Room for a row of scratch."""
         start = self.top
-        self.top += -(-width // self.lanes) * self.lanes
+        self.top += self.whole(width)
         return start
 
     def _root(self, n: Node, target: Target) -> Node:
@@ -121,6 +129,8 @@ class Emitter:
             return "LD"
         if base.startswith("state"):
             return f"{base}_ld" if self.reverse else "LD"
+        if base == "drive0" and self.inputs:
+            return f"steps * {self.whole(self.plan.sequences[base])}"
         if base in self.plan.sequences:
             return f"T * {self.plan.sequences[base]}"
         return str(self.plan.sums) if base == "sums" else "0"

@@ -10,21 +10,28 @@ The states of a block lie in the scratch, in two slots that alternate: the new o
             the stages
 
 Rows with lengths are sorted, the longest first: so the rows that are still read are the first ones of their block.
+
+A drive that is a product with the input, drive0 = x W + b, is never held for all steps: forward makes it for some steps
+of the rows that are still read, and reads it from the cache.
 """
 
 import textwrap
 
 from .emit import Emitter
 
+TOGETHER = 96  # rows of x, a row of the batch and a step each, that are multiplied at once
 HEAD = ("T", "b0", "b1", "block", "multiply", "S", "lengths", "resets")  # 0 for a pointer: there are none
 
 
-def frame(emitter: Emitter) -> tuple[str, list[str], int]:
-    """The source of one direction as a Numba function of integers, the arrays it takes after HEAD, and LD.
+def frame(emitter: Emitter) -> tuple[str, list[str], int, int]:
+    """The source of one direction as a Numba function of integers, and the arrays it takes after HEAD.
+
+    Last the numbers of scratch: for each row of a block, and beside them.
 
     Arrays besides those of the plan: w0.. (weights, the same for all rows), m0.. (packed matrices), and [B, width] of
     each state: forward reads start0.. and initial0.. and writes last0..; backward reads dlast0.., start0.. and
-    initial0.., writes dfirst0.. and adds to dinitial0.. and sums.
+    initial0.., writes dfirst0.. and adds to dinitial0.. and sums. Where the emitter has `inputs`, forward reads x, mx
+    (the packed matrix) and bx (the bias) in place of drive0.
     """
     return _Frame(emitter).made()
 
@@ -36,29 +43,34 @@ class _Frame:
         # Whose value before the step the backward stages read, and room for it where rows begin anew.
         self.before = [i for i, _ in self.widths if self.reverse and f"state{i}" in emitter.used]
         self.room = {i: emitter.take(self.plan.state_widths[i]) for i in self.before}
+        self.inside = bool(emitter.inputs) and not self.reverse
         self.lines: list[str] = []
 
-    def made(self) -> tuple[str, list[str], int]:
+    def made(self) -> tuple[str, list[str], int, int]:
         e = self.e
-        moving = ("S", "next", "dstate", "state")
+        moving = ("S", "next", "dstate", "state", *(("drive",) if e.inputs else ()))
         used = [b for b in e.used if not b.startswith(moving)]
         series = [b for b in used if b in self.plan.sequences]
         series += [h for h in dict.fromkeys(self.plan.history[i] for i in self.before) if h not in series]
         flat = [b for b in used if b not in self.plan.sequences]
         ends = ("dlast", "dfirst", "start", "initial", "dinitial") if self.reverse else ("start", "last", "initial")
         states = [f"{name}{i}" for i, _ in self.widths for name in ends]
-        arrays = [*series, *flat, *states]
+        arrays = [*series, *flat, *states, *(("x", "mx", "bx") if self.inside else ())]
         # An odd number of vectors: rows spread over the cache's sets.
         vectors = e.top // e.lanes
         room = (vectors + 1 - vectors % 2) * e.lanes
         self.put(0, f"def {e.name}({', '.join([*HEAD, *('p_' + a for a in arrays)])}):")
         self.put(1, f"LD = {room}", "S = ptr(S)")
-        self.put(1, *(f"{a} = ptr(p_{a})" for a in (*flat, *states) if a != "sums"))
+        self.put(1, *(f"{a} = ptr(p_{a})" for a in arrays if a not in series and a != "sums"))
         self.put(1, "for b in range(b0, b1, block):", "    rows = min(block, b1 - b)")
         if "sums" in flat:
             self.put(2, f"sums = at(ptr(p_sums), b * {self.plan.sums})")
         self._backward(series) if self.reverse else self._forward(series)
-        return "\n".join(self.lines) + "\n", arrays, room
+        beside = 0
+        if self.inside:
+            beside = (TOGETHER + 1) * (e.whole(e.inputs) + e.whole(self.plan.sequences["drive0"]))
+            room += e.whole(e.inputs) + e.whole(self.plan.sequences["drive0"])
+        return "\n".join(self.lines) + "\n", arrays, room, beside
 
     def put(self, steps: int, *texts: str) -> None:
         self.lines += [textwrap.indent(text, "    " * steps) for text in texts]
@@ -77,6 +89,8 @@ class _Frame:
         self.put(2, "R = rows")
         for i, w in self.widths:
             self.put(2, f"copy(R, {w}, at(start{i}, b * {w}), {w}, at(S, {self.e.slots[i][0]}), LD)")
+        if self.inside:
+            self._room_for_drive()
         self.put(2, "for t in range(T):")
         self._slots("t")
         self.put(3, "if lengths != 0:", "    while R > 0 and load1(ptr(lengths), b + R - 1) <= t:", "        R -= 1")
@@ -84,11 +98,36 @@ class _Frame:
             self.put(5, f"copy(1, {w}, at(state{i}, R * LD), LD, at(last{i}, (b + R) * {w}), {w})")
         self.put(4, "if R == 0:", "    break")
         self._if_reset([self._anew(i, w) for i, w in self.widths])
+        if self.inside:
+            self._drive()
         self._series(series)
         self.put(3, *self.e.bodies)
         for i, w in self.widths:
             x, y = self.e.slots[i]
             self.put(2, f"copy(R, {w}, at(S, {y} if T & 1 else {x}), LD, at(last{i}, b * {w}), {w})")
+
+    def _room_for_drive(self) -> None:
+        self.put(
+            2,
+            f"most = max(1, {TOGETHER} // rows)",
+            "steps = 0",
+            "inputs = at(S, block * LD)",
+            f"drives = at(inputs, (block + {TOGETHER}) * {self.e.whole(self.e.inputs)})",
+        )
+
+    def _drive(self) -> None:
+        D, W = self.e.inputs, self.plan.sequences["drive0"]
+        ld = self.e.whole(W)
+        self.put(
+            3,
+            "if t % most == 0:",
+            "    steps = min(most, T - t)",
+            "    for r in range(R):",
+            f"        copy(steps, {D}, at(x, ((b + r) * T + t) * {D}), {D}, at(inputs, r * steps * {D}), {D})",
+            f"    copy(R * steps, {W}, bx, 0, drives, {ld})",
+            f"    call_exact(multiply, R * steps, {W}, {D}, inputs, {D}, 1, mx, drives, {ld}, 1)",
+            f"drive0 = at(drives, t % most * {ld})",
+        )
 
     @staticmethod
     def _anew(i: int, w: int) -> str:

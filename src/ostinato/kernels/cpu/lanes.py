@@ -97,8 +97,8 @@ def count_of(b: VectorBuilder, p: Any) -> Any:
 @njit(nogil=True)
 def copy(rows, width, a, lda, c, ldc):
     for r in range(rows):
-        for j in range(width):
-            store1(c, r * ldc + j, load1(a, r * lda + j))
+        for j in range(0, width, count_of(a)):
+            store_n(c, r * ldc + j, load_n(a, r * lda + j, width - j), width - j)
 
 
 @dataclass(frozen=True, eq=False)

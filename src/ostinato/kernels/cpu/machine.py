@@ -4,6 +4,7 @@ import functools
 import math
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch.utils import deterministic
 
 from . import abreast, cache, memory, product
 from .derived import Direction, Options
+from .frame import TOGETHER
 from .lanes import lanes
-from .panels import call_product, pack
+from .panels import call_exact, call_product, pack
 from .panels import product as product_address
 from .team import Abreast, together
 
@@ -42,7 +44,13 @@ class NumbaMachine:
         self.kind = products or self.name  # of its products
         self.lanes = lanes(self.name).count
         number = np.float32 if dtype == torch.float32 else np.float64
-        self.scope = {**lanes(self.name).scope, "math": math, "num": number, "call_product": call_product}
+        self.scope = {
+            **lanes(self.name).scope,
+            "math": math,
+            "num": number,
+            "call_product": call_product,
+            "call_exact": call_exact,
+        }
         self.multiply = product_address(self.kind)
 
     def empty(self, *shape: int) -> Tensor:
@@ -55,16 +63,20 @@ class NumbaMachine:
     def pack(self, matrix: Tensor) -> Tensor:
         return pack(matrix, together, torch.get_num_threads() if matrix.numel() > 1 << 16 else 1, self.kind)
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """x [..., K] @ weight [K, N] + bias [N]."""
-        return product.linear(x, weight, bias, run=together, count=torch.get_num_threads(), kind=self.kind)
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+        """x [..., K] @ weight [K, N] + bias [N]; with lengths [B] of x [B, T, K], zeros past them."""
+        options: Any = {"run": together, "count": torch.get_num_threads(), "kind": self.kind}
+        return product.linear(x, weight, bias, lengths=lengths, **options)
 
-    def outer(self, a: Tensor, b: Tensor, start: Tensor | None) -> Tensor:
-        return self.outer_and_total(a, b, start)[0]
+    def outer(self, a: Tensor, b: Tensor, start: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+        return self.outer_and_total(a, b, start, lengths)[0]
 
-    def outer_and_total(self, a: Tensor, b: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def outer_and_total(
+        self, a: Tensor, b: Tensor, start: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """`outer`, and the sum of a over batch and steps."""
-        return product.outer(a, b, start, run=together, count=torch.get_num_threads(), kind=self.kind)
+        options: Any = {"run": together, "count": torch.get_num_threads(), "kind": self.kind}
+        return product.outer(a, b, start, lengths=lengths, **options)
 
     def compiled(self, direction: Direction) -> int:
         """The address of a direction's machine code."""
@@ -82,12 +94,16 @@ class NumbaMachine:
         spans = _spans(rows, threads)
         block = min(BLOCK, max(end - start for start, end in spans))
         block = math.ceil(spans[0][1] / math.ceil(spans[0][1] / block))  # even blocks: 32 rows are 16 and 16
-        scratch = memory.empty((len(spans), block * direction.room + self.lanes), self.dtype)
+        scratch = memory.empty((len(spans), self.scratch(direction, block)), self.dtype)
         address, places = self.compiled(direction), [t.data_ptr() for t in given]
         together([
             (address, (*self._head(steps, start, end, block, scratch[n], options), *places))
             for n, (start, end) in enumerate(spans)
         ])  # fmt: skip
+
+    def scratch(self, direction: Direction, rows: int) -> int:
+        """How many numbers of scratch a job takes whose blocks have so many rows."""
+        return rows * direction.room + direction.beside + self.lanes
 
     def _head(
         self, steps: int, start: int, end: int, block: int, scratch: Tensor, options: Options, multiply: int = 0
@@ -102,8 +118,8 @@ class NumbaMachine:
         """Fewer rows than threads: all threads take all rows, and each some columns of the matrices."""
         count, address = torch.get_num_threads(), self.compiled(direction)
         matrices = {name: (arrays[name], columns) for name, columns in direction.columns.items()}
-        shares = abreast.Shares(matrices, count, rows, self.name, self.multiply)
-        scratch = memory.empty((count + 1, rows * direction.room + self.lanes), self.dtype)
+        shares = abreast.Shares(matrices, count, rows + TOGETHER, self.name, self.multiply)
+        scratch = memory.empty((count + 1, self.scratch(direction, rows)), self.dtype)
         held, words = [arrays], []
         for places in ({}, *shares.places):
             number = len(words)

@@ -17,6 +17,7 @@ from .operands import PAIRS, adjacent, operand, operand1, per_place, room_for_pa
 from .tile import panel_of, panels_of, room_of, rows_of, shape, tile, tile_of_one_row
 from .vectors import INT64, VectorBuilder, emits
 
+DEEP = 64  # rows of a block that is packed across
 DEPTH = 1024  # how much of a sum a tile takes at once: so much of a panel stays in the cache while all rows pass it
 SHALLOW = 512  # the same, where factors are rounded first
 
@@ -129,13 +130,12 @@ def _pack(words):
     j0, j1, K, N, rs, cs, w, p = unpack(words, 6, 2)
     per, panel = per_place(w), panel_of(w)
     places = (K + per - 1) // per
+    if cs == 1:
+        for k in range(0, K, per):
+            pack_row(j0, j1, k // per, places, at(w, k * rs), at(w, (k + 1) * rs), k + 1 < K, p)
+        return
     for j in range(j0, j1, panel):
-        end = min(j + panel, N)
-        if cs == 1:
-            for k in range(0, K, per):
-                pack_row(j, end, k // per, places, at(w, k * rs), at(w, (k + 1) * rs), k + 1 < K, p)
-        else:
-            _pack_turned(K, end - j, at(w, j * cs), rs, cs, at(p, places * j))
+        _pack_turned(K, min(j + panel, N) - j, at(w, j * cs), rs, cs, at(p, places * j))
 
 
 @compiled
@@ -154,8 +154,8 @@ def _pack_turned(K, n, w, rs, cs, p):
     """A panel of a matrix whose columns lie in memory, by blocks of a few rows: these stay in the cache."""
     vector, per = count_of(p), per_place(p)
     width = (n + vector - 1) // vector * vector
-    for k0 in range(0, K, 16):
-        k1 = min(k0 + 16, K)
+    for k0 in range(0, K, DEEP):
+        k1 = min(k0 + DEEP, K)
         for v in range(n):
             for k in range(k0, k1, per):
                 store1(p, k // per * width + v, operand1(w, k * rs + v * cs, rs, K - k))

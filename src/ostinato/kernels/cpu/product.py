@@ -6,10 +6,13 @@ numbers go in and come out. No operation of torch's computes here: after each on
 whoever works then.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from .jobs import Job, Run, c_function, compiled, dtype_of, in_turn, spans, unpack
-from .lanes import at, count_of, lanes, load, load_n, store, store_n
+from .lanes import at, count_of, lanes, load, load1, load_n, store, store_n
 from .memory import empty
 from .operands import per_place
 from .panels import call_exact, pack, pack_row, packed_size, product
@@ -31,56 +34,74 @@ def _linear(words):
 
 
 def linear_jobs(
-    a: Tensor, packed: Tensor, bias: Tensor | None, out: Tensor, count: int = 1, kind: str | None = None
-) -> list[Job]:
-    """Jobs that make out [M, N] = a [M, K] @ w + bias [N]; packed: `pack(w)`. Rows of a and out are contiguous."""
+    a: Tensor, packed: Tensor, bias: Tensor | None, out: Tensor, count: int = 1, kind: str | None = None,
+    ranges: Sequence[tuple[int, int]] | None = None,
+) -> list[Job]:  # fmt: skip
+    """Jobs that make out [M, N] = a [M, K] @ w + bias [N]; packed: `pack(w)`. Rows of a and out are contiguous.
+
+    With ranges of rows only these are made, a job each.
+    """
     (M, K), N, kind = a.shape, out.shape[1], kind or dtype_of(a)
     assert K > 0 and out.shape[0] == M and packed.shape == (packed_size(K, N, kind),) and _fit(a, packed, out, bias)
     assert bias is None or (bias.shape == (N,) and bias.is_contiguous())
     function, multiply, row = c_function(_linear, kind), product(kind), shape(lanes(kind).vec).rows
     sizes = N, K, a.stride(0), out.stride(0), int(bias is not None), multiply
     places = a.data_ptr(), packed.data_ptr(), out.data_ptr(), 0 if bias is None else bias.data_ptr()
-    return [(function, (i, j, *sizes, *places)) for i, j in spans(M, count, row)]
+    return [(function, (i, j, *sizes, *places)) for i, j in (spans(M, count, row) if ranges is None else ranges)]
 
 
 def linear(
-    a: Tensor, w: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None, run: Run = in_turn, count: int = 1,
-    kind: str | None = None,
+    a: Tensor, w: Tensor, bias: Tensor | None = None, *, lengths: Tensor | None = None, out: Tensor | None = None,
+    run: Run = in_turn, count: int = 1, kind: str | None = None,
 ) -> Tensor:  # fmt: skip
     """a [..., K] @ w [K, N] + bias [N], [..., N]: float32 or float64, K >= 1, contiguous rows; w has any strides.
 
-    `run` does the work in at most `count` jobs; `out` [..., N], if given, is written and returned.
+    `run` does the work in at most `count` jobs; `out` [..., N], if given, is written and returned. With the lengths
+    [B] of a [B, T, K] nothing is computed past them, and zeros stand there.
     """
     rows, N = _rows(a), w.shape[1]
     made = empty((*a.shape[:-1], N), a.dtype) if out is None else out
     packed = pack(w, run, count if w.numel() > 1 << 16 else 1, kind)
-    run(linear_jobs(rows, packed, bias, _rows(made), count, kind))
+    ranges = None
+    if lengths is not None:
+        starts = range(0, len(rows), a.shape[1])
+        ranges = [(start, start + int(n)) for start, n in zip(starts, lengths.tolist(), strict=True) if n > 0]
+        made.zero_()
+    run(linear_jobs(rows, packed, bias, _rows(made), count, kind, ranges))
     return made
 
 
 def _outer(words):
-    i0, i1, M, N, T, lda, ldb, ldf, ldc, multiply, a, b, first, c, total, scratch = unpack(words, 10, 6)
+    i0, i1, M, N, T, lda, ldb, ldf, ldc, multiply, listed, a, b, first, c, total, which, scratch = unpack(words, 11, 7)
     vector = count_of(a)
     left = at(scratch, STEPS // per_place(a) * ((N + vector - 1) // vector * vector))
     for m in range(0, M, STEPS):
         steps = min(STEPS, M - m)
-        _pack_steps(m, steps, N, T, b, ldb, first, ldf, scratch)
+        _pack_steps(m, steps, N, T, b, ldb, first, ldf, listed, which, scratch)
         for i in range(i0, i1, ROWS):
             n = min(ROWS, i1 - i)
             for k in range(steps):
+                row = _place(m + k, listed, which) * lda
                 for j in range(0, n, vector):
-                    store(left, k * ROWS + j, load_n(a, (m + k) * lda + i + j, n - j))
+                    store(left, k * ROWS + j, load_n(a, row + i + j, n - j))
             _add_rows(steps, n, left, at(total, i), m > 0)
             call_exact(multiply, n, N, steps, left, 1, ROWS, scratch, at(c, i * ldc), ldc, 1 if m > 0 else 0)
 
 
 @compiled
-def _pack_steps(m, steps, N, T, b, ldb, first, ldf, p):
+def _pack_steps(m, steps, N, T, b, ldb, first, ldf, listed, which, p):
     """Rows m.. of b into panels; with T, row (n, t) is that of step t - 1, and row n of first at t = 0."""
     per = per_place(b)
     for k in range(0, steps, per):
-        x, y = _step(m + k, T, b, ldb, first, ldf), _step(m + k + 1, T, b, ldb, first, ldf)
+        x = _step(_place(m + k, listed, which), T, b, ldb, first, ldf)
+        y = _step(_place(m + min(k + 1, steps - 1), listed, which), T, b, ldb, first, ldf)
         pack_row(0, N, k // per, (steps + per - 1) // per, x, y, k + 1 < steps, p)
+
+
+@compiled
+def _place(k, listed, which):
+    """Which row the k-th is that counts."""
+    return int(load1(which, k)) if listed != 0 else k
 
 
 @compiled
@@ -107,12 +128,14 @@ def scratch_size(N: int, kind: str) -> int:
 
 
 def outer_jobs(
-    a: Tensor, b: Tensor, first: Tensor | None, out: Tensor, total: Tensor, scratch: Tensor, kind: str | None = None
-) -> list[Job]:
+    a: Tensor, b: Tensor, first: Tensor | None, out: Tensor, total: Tensor, scratch: Tensor, kind: str | None = None,
+    which: Tensor | None = None,
+) -> list[Job]:  # fmt: skip
     """Jobs that make out [D, N] = a^T b and total [D], the sum of a's rows; at most one for each row of scratch.
 
     a is [B, T, D] and b [B, T, N], with contiguous rows at even distances. With first [B, N], b counts one step late:
-    the row of step t is multiplied with that of t - 1, or first's at t = 0. scratch is [count, scratch_size].
+    the row of step t is multiplied with that of t - 1, or first's at t = 0. scratch is [count, scratch_size]. Of the
+    rows (n, t), counted n T + t, only those count that `which` lists, in the dtype of a.
     """
     (M, D), (_, N), kind = _rows(a).shape, _rows(b).shape, kind or dtype_of(a)
     assert out.shape == (D, N) and total.shape == (D,) and total.is_contiguous() and scratch.is_contiguous()
@@ -120,26 +143,38 @@ def outer_jobs(
     assert _fit(a, b, first, out, total, scratch) and (first is None or first.shape == (b.shape[0], N))
     T, start = (0, b) if first is None else (b.shape[1], first)
     function, multiply, row = c_function(_outer, kind), product(kind), shape(lanes(kind).vec).rows
-    sizes = M, N, T, _rows(a).stride(0), _rows(b).stride(0), start.stride(0), out.stride(0), multiply
-    places = [x.data_ptr() for x in (a, b, start, out, total)]
+    listed = int(which is not None)
+    M = M if which is None else len(which)
+    sizes = M, N, T, _rows(a).stride(0), _rows(b).stride(0), start.stride(0), out.stride(0), multiply, listed
+    places = [x.data_ptr() for x in (a, b, start, out, total, a if which is None else which)]
     parts = spans(D, scratch.shape[0], row)
     return [(function, (i, j, *sizes, *places, scratch[n].data_ptr())) for n, (i, j) in enumerate(parts)]
 
 
 def outer(
-    a: Tensor, b: Tensor, first: Tensor | None = None, *, run: Run = in_turn, count: int = 1, kind: str | None = None
-) -> tuple[Tensor, Tensor]:
+    a: Tensor, b: Tensor, first: Tensor | None = None, *, lengths: Tensor | None = None, run: Run = in_turn,
+    count: int = 1, kind: str | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(a^T b [D, N], the sum of a's rows [D]) for a [B, T, D] and b [B, T, N], float32 or float64.
 
-    With first [B, N], b counts one step late: see `outer_jobs`. `run` does the work in at most `count` jobs.
+    With first [B, N], b counts one step late: see `outer_jobs`. Steps past the lengths [B] do not count. `run` does the
+    work in at most `count` jobs.
     """
     D, N = a.shape[-1], b.shape[-1]
     out, total = empty((D, N), a.dtype), empty((D,), a.dtype)
-    if not a.numel():
+    which = None if lengths is None else _within(lengths, a)
+    if not a.numel() or (which is not None and not len(which)):
         return out.zero_(), total.zero_()
     scratch = empty((count, scratch_size(N, kind or dtype_of(a))), a.dtype)
-    run(outer_jobs(a, b, first, out, total, scratch, kind))
+    run(outer_jobs(a, b, first, out, total, scratch, kind, which))
     return out, total
+
+
+def _within(lengths: Tensor, a: Tensor) -> Tensor | None:
+    """The rows of a [B, T, D] within the lengths [B], as numbers of its dtype; None where it cannot count so far."""
+    if a.dtype == torch.float32 and a.shape[0] * a.shape[1] > 1 << 24:
+        return None
+    return (torch.arange(a.shape[1]) < lengths[:, None]).flatten().nonzero().flatten().to(a.dtype)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class Stream:
         count = torch.get_num_threads()
         if rows >= count or not pays(kernel.weights[name] for name in direction.columns):
             count = 1
-        self.scratch = torch.zeros(count + 1, rows * direction.room + owner.lanes, dtype=kernel.dtype)
+        self.scratch = torch.zeros(count + 1, owner.scratch(direction, rows), dtype=kernel.dtype)
         self.x, self.y = (HEAD + direction.arrays.index(name) for name in ("drive0", "out"))
         alone = self._words(self.scratch[count], owner.multiply, {})
         self.words, self.together = [alone], None

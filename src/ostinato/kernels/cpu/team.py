@@ -116,17 +116,16 @@ def _table(jobs: Sequence[tuple[int, int]]) -> array:
 
 def _shared(jobs: Sequence[Job]) -> array:
     """The jobs as the threads see them; the integers stand behind the table."""
-    shared, at = array("q", [len(jobs)]), 1 + 3 * len(jobs)
-    places = []
+    table, numbers, at = [len(jobs)], [], 1 + 3 * len(jobs)
     for function, integers in jobs:
-        shared.extend((0, function if isinstance(function, int) else entry(function, len(integers)).address, 0))
-        places.append(at)
+        address = function if isinstance(function, int) else entry(function, len(integers)).address
+        table += (0, address, 8 * at)
+        numbers += integers
         at += len(integers)
-    for _, integers in jobs:
-        shared.extend(integers)
-    start = shared.buffer_info()[0]  # only now: an array that grows moves
-    for number, place in enumerate(places):
-        shared[3 + 3 * number] = start + shared.itemsize * place
+    shared = array("q", table + numbers)
+    start = shared.buffer_info()[0]
+    for number in range(len(jobs)):
+        shared[3 + 3 * number] += start
     return shared
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from .ir import LEAVES, REDUCTIONS, Node, Value, ancestors, offsets, width_of
+from .ir import LEAVES, POINTWISE, REDUCTIONS, Node, Value, ancestors, offsets, width_of
 from .read import Reading
 
 DEAR = frozenset(("sigmoid", "tanh", "exp", "log", "erf", "div", "sqrt", "mm")) | REDUCTIONS
@@ -136,10 +136,19 @@ class _Planner:
             if n in self.after and self.after[n] in self.before:
                 return self.graph.node("in", (), n.width, ("after", self.after[n]))
             piece = n.op == "slice" and n.args[0].op == "mm"
-            if piece or (n.op in DEAR and (n.width > 1 or n.op in REDUCTIONS)):
+            dear = n.op in DEAR and (n.width > 1 or n.op in REDUCTIONS)
+            if piece or (dear and not (n.op in POINTWISE and all(map(self._at_hand, n.args)))):
                 self.saved[n], self.saved_width = self.saved_width, self.saved_width + n.width
                 return self.graph.node("saved", (), n.width, self.saved[n])
         return self.graph.node(n.op, [self._again(a) for a in n.args], n.width, n.attr)
+
+    def _at_hand(self, n: Node) -> bool:
+        """Whether backward has the row anyway: to compute one function of it again costs less than to keep that."""
+        return (
+            n.op == "const"
+            or (n.op == "in" and n.attr[0] == "state")
+            or (n in self.after and self.after[n] in self.before)
+        )
 
     def _gradients_of_weights(self) -> None:
         r, plan = self.reading, self.plan

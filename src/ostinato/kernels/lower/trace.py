@@ -15,13 +15,15 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .record import record
 from .vocabulary import Outside
 
 _ODD_SIZES = (7919, 7927, 7933, 7937, 7949, 7951, 7963, 7993, 8009, 8011)
 _FURTHER = (
     "native_layer_norm", "native_layer_norm_backward", "addmm", "sigmoid_backward", "tanh_backward",
-    "threshold_backward", "var_mean", "_softmax", "_softmax_backward_data", "_log_softmax", "_log_softmax_backward_data", "silu", "silu_backward", "mean", "softplus",
-    "softplus_backward", "gelu", "gelu_backward", "leaky_relu", "leaky_relu_backward",
+    "threshold_backward", "var_mean", "mean", "_softmax", "_softmax_backward_data", "_log_softmax",
+    "_log_softmax_backward_data", "silu", "silu_backward", "softplus", "softplus_backward", "gelu", "gelu_backward",
+    "leaky_relu", "leaky_relu_backward",
 )  # fmt: skip
 
 Step = Callable[..., tuple[Tensor, Any]]  # (drive, state, *weights) -> (out, state)
@@ -63,29 +65,16 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         return row.new_empty(rows, *row.shape)
 
     inputs = (pytree.tree_map(batch, drive), pytree.tree_map(batch, state), *(torch.empty_like(w) for w in weights))
-
-    def joint(inputs: Any, cot: Any) -> Any:
-        value, vjp, *_ = torch.func.vjp(step, *inputs)
-        return value, vjp(cot)
-
     n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
-    options: Any = {"decomposition_table": _table(), "tracing_mode": "fake"}
-    try:
-        if gradients:
-            cot = pytree.tree_map(torch.empty_like, step(*inputs))
-            graph = make_fx(joint, **options)(inputs, cot).graph
-        else:
-            graph = make_fx(lambda inputs: step(*inputs), **options)(inputs).graph
-    except Exception as error:
-        # The step is the user's own, and what a tracer cannot follow raises anything.
-        first = (str(error).strip() or "no message").splitlines()[0]
-        raise Outside("", f"its step cannot be traced ({type(error).__name__}: {first})") from error
+    graph = _graph(step, inputs, gradients)
     graph.eliminate_dead_code()
+    if any(node.op == "get_attr" for node in graph.nodes):
+        raise Outside("", "it makes a tensor that the trace keeps as data; give it as a weight, or as Python numbers")
     holders = iter([node for node in graph.nodes if node.op == "placeholder"])
     output = next(node for node in graph.nodes if node.op == "output").args[0]
-    found = pytree.tree_leaves(output, is_leaf=lambda x: x is None)
+    found: list[Any] = pytree.tree_leaves(output, is_leaf=lambda x: x is None)
     unknown = [] if gradients else [None] * (n_drive + n_state + len(weights))
-    results = iter([*found, *unknown])
+    results: Any = iter([*found, *unknown])
 
     def take(nodes: Any, count: int) -> list[Any]:
         return [next(nodes) for _ in range(count)]
@@ -97,6 +86,35 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         out=next(results), new_state=take(results, n_state),
         ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
     )  # fmt: skip
+
+
+def _graph(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
+    """By our own recorder, which is ready at once; else by torch's, which follows more."""
+    try:
+        return record(step, inputs, gradients, _FURTHER)
+    except Outside:
+        raise
+    except Exception:
+        # The step is the user's own, and what a tracer cannot follow raises anything; what torch's says is told.
+        try:
+            return made(step, inputs, gradients)
+        except Exception as error:
+            first = (str(error).strip() or "no message").splitlines()[0]
+            raise Outside("", f"its step cannot be traced ({type(error).__name__}: {first})") from error
+
+
+def made(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
+    """What `record` gives, by torch's `make_fx`, which imports torch's compiler."""
+    options: Any = {"decomposition_table": _table(), "tracing_mode": "fake"}
+    if not gradients:
+        return make_fx(lambda inputs: step(*inputs), **options)(inputs).graph
+
+    def joint(inputs: Any, cot: Any) -> Any:
+        value, vjp, *_ = torch.func.vjp(step, *inputs)
+        return value, vjp(cot)
+
+    cot = pytree.tree_map(torch.empty_like, step(*inputs))
+    return make_fx(joint, **options)(inputs, cot).graph
 
 
 def _table() -> dict[Any, Any]:

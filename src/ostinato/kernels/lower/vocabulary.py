@@ -252,8 +252,10 @@ def mean(r: Reader, x: fx.Node, a: fx.Node, axes: Any = None, keep: bool = False
 
 
 @reads("var")
-def variance(r: Reader, x: fx.Node, a: fx.Node, axes: Any = None, correction: float = 1.0, keep: bool = False) -> Value:
-    if axes and _single(a, *axes):
+def variance(
+    r: Reader, x: fx.Node, a: fx.Node, axes: Any = None, correction: float = 1.0, keepdim: bool = False
+) -> Value:
+    if axes and _single(a, *axes) and features(a) > 1:
         raise Outside("var", "the variance of one number is taken")
     off = r.graph.each("sub", r.value(a), mean(r, x, a, axes))
     squares = r.graph.reduce("sum", r.graph.each("mul", off, off))

@@ -26,6 +26,8 @@ def refuses(
     resets: Tensor | None = None,
     initial: Any = None,
 ) -> str | None:
+    if torch.compiler.is_compiling():
+        return "torch.compile and torch.export take torch's own kernels apart, step by step"
     if not isinstance(drive, Affine):
         return "it wants the drive as one affine map of the input, and this cell computes another one"
     if resets is not None:

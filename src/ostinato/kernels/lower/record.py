@@ -1,0 +1,195 @@
+"""A function of tensors as a graph of ATen operations: what `make_fx` records, without what it imports.
+
+The tensors lie on the device "meta": they have shapes and dtypes, and no numbers.
+"""
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import _core_aten_decompositions_post_autograd, get_decompositions
+from torch.fx.node import map_aggregate
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .parts import PARTS
+from .shapes import shaped
+from .vocabulary import Outside
+
+_META = torch.device("meta")
+_ATEN = torch.ops.aten
+
+
+class Unrecordable(Exception):
+    """The recorder does not follow what the function does; `make_fx` may."""
+
+
+class Recorder(TorchDispatchMode):
+    """Records the operations called under it into `graph`; what has a decomposition is recorded as its parts.
+
+    Args:
+        table: decompositions, by operation.
+        device: where tensors that the graph makes lie when it runs.
+        dtype: of tensor constants.
+    """
+
+    def __init__(self, table: Mapping[Any, Callable[..., Any]], device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.table, self.device, self.dtype = table, device, dtype
+        self.graph = fx.Graph()
+        self._nodes: dict[int, fx.Node | None] = {}  # None: another tensor has overwritten its numbers
+        self._sharing: dict[int, list[Tensor]] = {}  # storage -> tensors in it; holding them keeps each id its own
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would import its compiler, to keep it out of here."""
+        return False
+
+    def placeholder(self, like: Tensor, name: str) -> Tensor:
+        """A tensor given from outside."""
+        tensor = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=_META)
+        self._hold(tensor, self.graph.create_node("placeholder", name, name=name))
+        return tensor
+
+    def node(self, x: Any) -> Any:
+        """What stands for an argument in the graph."""
+        if isinstance(x, torch.device):
+            return self.device if x == _META else x
+        if not isinstance(x, Tensor):
+            return x
+        if id(x) not in self._nodes:
+            raise Unrecordable("a tensor comes from outside the function")
+        if (node := self._nodes[id(x)]) is None:
+            raise Outside("", "it writes into a part of a tensor; torch.cat and torch.where put parts together")
+        return node
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is _ATEN.lift_fresh.default:
+            return self._constant(args[0])
+        if func is _ATEN.detach.default:
+            return self._same(func(*args), args[0])
+        parts = self.table.get(func) or (func.decompose if func._can_decompose() else None)
+        if parts is not None:
+            with self:
+                found = self._decomposed(func, parts, args, kwargs)
+            if found is not NotImplemented:
+                return found
+        return self._call(func, args, kwargs)
+
+    def _decomposed(self, func: Any, parts: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        names = [argument.name for argument in func._schema.arguments if argument.is_out]
+        into = func._schema.is_mutable and not names
+        if into or len(names) > 1 or not _one_dtype((args, kwargs)):
+            return parts(*args, **kwargs)
+        # Torch's wrappers around the formula settle dtypes and `out`, and import the compiler for it.
+        rest = {key: value for key, value in kwargs.items() if key not in names}
+        found = inspect.unwrap(parts)(*args, **rest)
+        return kwargs[names[0]].copy_(found) if names else found
+
+    def _call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        given: Any = (map_aggregate(args, self.node), map_aggregate(kwargs, self.node))
+        name = self.graph._target_to_str(func.overloadpacket.__name__)
+        node = self.graph.create_node("call_function", func, *given, name=name)
+        found = shaped(func, args, kwargs)
+        if found is None:
+            found = func(*args, **{key: _META if key == "device" else value for key, value in kwargs.items()})
+        if func._schema.is_mutable:
+            if found is not args[0]:
+                raise Unrecordable(f"{func} writes into a tensor that it does not return")
+            self._overwritten(found)
+        if isinstance(found, Tensor):
+            self._hold(found, node)
+        elif isinstance(found, (tuple, list)) and all(isinstance(part, Tensor) for part in found):
+            node.meta["val"] = type(found)(part.detach() for part in found)
+            for i, part in enumerate(found):
+                self._hold(part, self.graph.call_function(operator.getitem, (node, i)))
+        else:
+            raise Unrecordable(f"{func} gives no tensor")
+        return found
+
+    def _hold(self, tensor: Tensor, node: fx.Node) -> None:
+        node.meta["val"] = tensor.detach()
+        self._nodes[id(tensor)] = node
+        self._sharing.setdefault(tensor.untyped_storage()._cdata, []).append(tensor)
+
+    def _same(self, tensor: Tensor, source: Tensor) -> Tensor:
+        self._hold(tensor, self.node(source))
+        return tensor
+
+    def _overwritten(self, tensor: Tensor) -> None:
+        self._nodes |= {id(t): None for t in self._sharing.get(tensor.untyped_storage()._cdata, ())}
+
+    def _constant(self, value: Tensor) -> Tensor:
+        """A tensor made of numbers: the operation that makes it again."""
+        if value.is_meta or not (value.dim() == 0 or value.is_floating_point()):
+            raise Unrecordable("a constant of whole numbers may choose places")
+        if value.dim() == 0:
+            number = {"dtype": value.dtype, "device": value.device}
+            return self._call(_ATEN.scalar_tensor.default, (value.item(),), number)
+        tensor = value.to(_META)
+        made = {"dtype": self.dtype, "device": self.device}
+        self._hold(tensor, self.graph.call_function(torch.tensor, (value.tolist(),), made))
+        return tensor
+
+
+def _one_dtype(args: Any) -> bool:
+    kinds = {t.dtype for t in pytree.tree_leaves(args) if isinstance(t, Tensor)}
+    return len(kinds) == 1 and kinds <= {torch.float32, torch.float64}
+
+
+def record(function: Callable[..., Any], inputs: Any, gradients: bool, further: Sequence[str]) -> fx.Graph:
+    """The graph of (value, its vector-Jacobian product) of function(*inputs), or of the value alone.
+
+    Its placeholders are the leaves of the inputs, then those of the value's gradient; `further` are the names of ATen
+    operations to decompose beyond those that torch calls core.
+
+    Raises:
+        Outside: the function does what no kernel can be derived of.
+        Exception: whatever a function raises that cannot be recorded.
+    """
+    leaves, spec = pytree.tree_flatten(inputs)
+    dtype = next(t.dtype for t in leaves if t.is_floating_point())
+    recorder = Recorder(_table(tuple(further)), leaves[0].device, dtype)
+    given = [recorder.placeholder(t, "inputs_1").requires_grad_(gradients) for t in leaves]
+    # Leaves of autograd's own graph: what `torch.func.vjp` computes, which imports the compiler.
+    with torch.set_grad_enabled(gradients):
+        with recorder:
+            found = pytree.tree_leaves(function(*pytree.tree_unflatten(given, spec)))
+        if gradients:
+            cot = [recorder.placeholder(t, "cot_1") for t in found]
+            with recorder:
+                found += _gradients(found, given, cot)
+    recorder.graph.output([recorder.node(t) for t in found])
+    return recorder.graph
+
+
+class _Seed(torch.autograd.Function):
+    """One number with given gradients: handed any, `torch.autograd.grad` imports the compiler."""
+
+    @staticmethod
+    def forward(ctx: Any, cot: list[Tensor], *tensors: Tensor) -> Tensor:
+        ctx.cot = cot
+        return tensors[0].new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return None, *ctx.cot
+
+
+def _gradients(found: list[Tensor], given: list[Tensor], cot: list[Tensor]) -> list[Tensor]:
+    if not any(t.requires_grad for t in found):
+        return [torch.zeros_like(t) for t in given]
+    seed: Any = _Seed.apply(cot, *found)
+    grads = torch.autograd.grad(seed, given, create_graph=True, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for t, g in zip(given, grads, strict=True)]
+
+
+@functools.cache
+def _table(further: tuple[str, ...]) -> dict[Any, Callable[..., Any]]:
+    named = get_decompositions([getattr(_ATEN, name) for name in further])
+    return {**_core_aten_decompositions_post_autograd(), **named, **PARTS}
