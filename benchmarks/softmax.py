@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,8 +13,11 @@ from torch.nn import functional as F
 
 from ostinato.kernels.torch.softmax import linear_cross_entropy
 
+from .contest import CONVENTION, Asked, distance
+from .machine import resident
 from .tables import Row
-from .timing import duel
+from .timing import race
+from .torch_peer import lowered
 
 TITLE = "Softmax layer with cross-entropy (forward + backward): ostinato in blocks against torch.nn.functional"
 SHAPES = ((700, 256, 10_000), (1120, 256, 10_000), (700, 200, 10_000))  # N, H, V
@@ -23,25 +26,26 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
 Shape = tuple[int, int, int]
 
 
-def rows(seconds: float, only: str | None = None) -> Iterator[Row]:
+def rows(asked: Asked) -> Iterator[Row]:
     for dtype in TOLERANCE:
-        for shape in SHAPES:
-            if only in (None, "x".join(map(str, shape))):
-                yield _row(shape, dtype, seconds)
+        for shape in filter(asked.wants, SHAPES):
+            yield _row(shape, dtype, asked.seconds)
 
 
 def _row(shape: Shape, dtype: str, seconds: float) -> Row:
     given = inputs(shape)
     exact = step(theirs, [t.double() if t.is_floating_point() else t for t in given], "float32")
-    errors = [_distance(step(run, given, dtype), exact) for run in (ours, theirs)]
+    errors = [distance(step(run, given, dtype), exact) for run in (ours, theirs)]
     row = {"N x H x V": "x".join(map(str, shape)), "products": dtype,
            "error/float64": f"{errors[0]:.0e}", "torch/float64": f"{errors[1]:.0e}"}  # fmt: skip
-    timed = ("ours ms", "torch ms", "ratio", "spread", "rounds", "ours MB", "torch MB")
+    timed = ("ours ms", "torch ms", "speed-up", "spread", "rounds", "ours MB", "torch MB")
     if not errors[0] <= TOLERANCE[dtype]:
         return row | dict.fromkeys(timed, "-") | {"rounds": "WRONG"}
-    d = duel(lambda: step(ours, given, dtype), lambda: step(theirs, given, dtype), seconds)
+    won = race({run.__name__: partial(step, run, given, dtype) for run in (ours, theirs)}, seconds)
+    ratio, spread = won.speed_up("ours", "theirs")
     peaks = [_peak(name, shape, dtype) for name in ("ours", "theirs")]
-    figures = (f"{d.ours:.1f}", f"{d.theirs:.1f}", f"{d.ratio:.3f}", f"±{d.spread:.3f}", str(d.rounds), *peaks)
+    times = [f"{won.median(name):.1f}" for name in won.times]
+    figures = (*times, f"{ratio:.3f}", f"±{spread:.3f}", str(won.rounds), *peaks)
     return row | dict(zip(timed, figures, strict=True))
 
 
@@ -59,7 +63,7 @@ def ours(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: str) -
 
 def theirs(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: str) -> Tensor:
     """The usual two calls; for bfloat16 under autocast, as torch's own recipes do."""
-    with torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else nullcontext():
+    with lowered(dtype):
         return F.cross_entropy(F.linear(h, weight, bias), targets)
 
 
@@ -69,10 +73,6 @@ def step(run: Callable[..., Tensor], given: Sequence[Tensor], dtype: str) -> lis
     leaves = [t.detach().requires_grad_() for t in floats]
     loss = run(*leaves, targets, dtype)
     return [loss.detach(), *torch.autograd.grad(loss, leaves)]
-
-
-def _distance(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
-    return max(float((g.double() - w).abs().max() / w.abs().max()) for g, w in zip(got, want, strict=True))
 
 
 def _peak(name: str, shape: Shape, dtype: str) -> str:
@@ -90,19 +90,13 @@ def _peak_here(name: str, shape: Shape, dtype: str) -> None:
     step(run, small, dtype)
     given = inputs(shape)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forgets the peak so far
-    before = _status("VmRSS")
+    before = resident()
     step(run, given, dtype)
-    print(f"{(_status('VmHWM') - before) / 1024:.0f}")
-
-
-def _status(key: str) -> int:
-    """kB, from Linux's account of this process; VmHWM is the highest VmRSS so far."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+    print(f"{(resident('VmHWM') - before) / 1024:.0f}")
 
 
 def summary(table: Sequence[Row]) -> str:
-    return (
+    return f"{CONVENTION}\n" + (
         "MB: peak memory of one step above its inputs, gradients included, measured in a process of its own (Linux; "
         "- elsewhere). The bfloat16 rows compare with torch under autocast."
     )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from .contest import Asked
 from .tables import Row
 
 TITLE = "Start of the command line"
@@ -17,7 +18,7 @@ CASES = {
 }
 
 
-def rows(seconds: float, only: str | None = None) -> Iterator[Row]:
+def rows(asked: Asked) -> Iterator[Row]:
     for name, command in CASES.items():
         times = []
         for _ in range(RUNS + 1):

@@ -1,49 +1,61 @@
-"""Two contenders, timed by turns."""
+"""Contenders that are timed by turns, because on a shared machine only the ratio of their times means something."""
 
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 LEAST = 5  # rounds
 MOST = 200
+# Threads of a pool go on spinning after their work. Where contenders bring pools of their own, each waits so long.
+CALM = 0.01  # seconds
 
 
-class Duel(NamedTuple):
-    """Times of two contenders that took turns.
+class Race(NamedTuple):
+    """The times of each contender, one a round, in milliseconds."""
 
-    The ratio is the median over rounds of ours / theirs: both stand in the same round, so what else the machine does
-    at that time hits both. The spread is half the distance between the quartiles of that ratio.
-    """
+    times: Mapping[str, list[float]]
 
-    ours: float  # median, milliseconds
-    theirs: float  # median, milliseconds
-    ratio: float
-    spread: float
-    rounds: int
+    def median(self, name: str) -> float:
+        """Milliseconds."""
+        return statistics.median(self.times[name])
+
+    def speed_up(self, ours: str, peer: str) -> tuple[float, float]:
+        """(the median over rounds of the peer's time / ours, half the distance between the quartiles of that).
+
+        Both stand in the same round, so what else the machine does at that time hits both.
+        """
+        ratios = [b / a for a, b in zip(self.times[ours], self.times[peer], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return middle, (high - low) / 2
+
+    @property
+    def rounds(self) -> int:
+        return len(next(iter(self.times.values())))
 
 
-def duel(ours: Callable[[], object], theirs: Callable[[], object], seconds: float) -> Duel:
-    """Both are run twice to warm up, then by turns for about `seconds`, at least 5 rounds, each first every second."""
-    pair = (ours, theirs)
+def race(contenders: Mapping[str, Callable[[], object]], seconds: float, pause: float = 0.0) -> Race:
+    """All are run twice to warm up, then by turns for about `seconds`, at least 5 rounds; each is first in its turn."""
     for _ in range(2):
-        for run in pair:
+        for run in contenders.values():
             run()
-    times: tuple[list[float], list[float]] = ([], [])
+    order, times = list(contenders), {name: list[float]() for name in contenders}
     was_on = gc.isenabled()
     gc.disable()
     try:
-        end = time.perf_counter() + seconds
-        while len(times[0]) < LEAST or (time.perf_counter() < end and len(times[0]) < MOST):
-            for side in (0, 1) if len(times[0]) % 2 == 0 else (1, 0):
+        end, rounds = time.perf_counter() + seconds, 0
+        while rounds < LEAST or (time.perf_counter() < end and rounds < MOST):
+            for name in order:
+                if pause:
+                    time.sleep(pause)
+                run = contenders[name]
                 began = time.perf_counter()
-                pair[side]()
-                times[side].append((time.perf_counter() - began) * 1e3)
+                run()
+                times[name].append((time.perf_counter() - began) * 1e3)
+            order.append(order.pop(0))
+            rounds += 1
     finally:
         if was_on:
             gc.enable()
-    ratios = [a / b for a, b in zip(*times, strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    ours_ms, theirs_ms = (statistics.median(side) for side in times)
-    return Duel(ours_ms, theirs_ms, statistics.median(ratios), (high - low) / 2, len(ratios))
+    return Race(times)
