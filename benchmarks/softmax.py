@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ostinato.kernels.torch.softmax import linear_cross_entropy
+from ostinato.kernels.loss import linear_cross_entropy
 
 from .contest import CONVENTION, Asked, distance
 from .machine import resident

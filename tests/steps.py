@@ -46,7 +46,61 @@ def nothing_remembered(d: Tensor, s: tuple[Tensor, ...], w: Tensor) -> Any:
     return (d @ w.T).tanh(), (torch.zeros_like(s[0]),)
 
 
+def constants_alone(d: Tensor, s: tuple[Tensor, ...], w: Tensor, v: Tensor) -> Any:
+    """A product whose factor no step changes, a weight given to each row, and an output without gradient."""
+    h = (d + torch.ones_like(s[0]) @ w + 0.5 * s[0]).tanh()
+    return (h > 0).to(h.dtype), (h * v.expand_as(d) + v.expand_as(d) @ w,)
+
+
+def norms_of_products(d: Tensor, s: tuple[Tensor, ...], w: Tensor, g: Tensor, b: Tensor) -> Any:
+    h = F.layer_norm(s[0] @ w.T, (H,), g, b) + d
+    return h, (F.layer_norm(h, (H,)).tanh(),)
+
+
+def one_weight_often(d: Tensor, s: tuple[Tensor, ...], w: Tensor, v: Tensor, a: Tensor) -> Any:
+    """A matrix, a vector and a number, each in several places."""
+    h = ((d + (s[0] + v) @ w).tanh() @ w.T * v + s[0] @ (w - w.T) * a).tanh()
+    return h * w[0] + v, (h * a.sigmoid() + torch.outer(v, v).mean(),)
+
+
+def truths(d: Tensor, s: tuple[Tensor, ...]) -> Any:
+    """Of numbers that are no truths too; and two added."""
+    both = torch.logical_and(d, s[0]).to(d.dtype) + (d.bool() & ~(s[0] > 0) | (d < -1)).to(d.dtype)
+    either = torch.where((d > 0) + (s[0] > 0), 0.3 * s[0], ((d > 0) + (s[0] > 0)).to(d.dtype))
+    found = torch.where(torch.isnan(d) | torch.isinf(d), 0.0, both * d + either)
+    return found, (found.tanh(),)
+
+
+def limits(d: Tensor, s: tuple[Tensor, ...]) -> Any:
+    """Infinite constants, and bounds that are rows."""
+    a = (s[0] + d).masked_fill(d > d.mean(-1, keepdim=True), float("-inf")).softmax(-1)
+    h = d - (s[0] + d).logsumexp(-1, keepdim=True) + a * s[0].clamp(-float("inf"), 0.3)
+    return torch.clamp(h, -d.abs(), 2.0 + s[0].abs()), (h.tanh(),)
+
+
+def moments(d: Tensor, s: tuple[Tensor, ...]) -> Any:
+    h = s[0] * torch.arange(H) + d
+    h = h / (0.5 + h.std(-1, keepdim=True)) - torch.maximum(d, s[0].amax(-1, keepdim=True))
+    return torch.cat([h[..., -100:2], h, d], -1), (h.tanh(),)
+
+
+def one_number(d: Tensor, s: tuple[Tensor, ...], w: Tensor) -> Any:
+    """All that the state says to the next step."""
+    a = (s[0] @ w).relu().maximum(-s[0].mean(-1, keepdim=True))
+    return a, ((a * d).tanh(),)
+
+
+def drive_unseen(d: Tensor, s: tuple[Tensor, ...], w: Tensor) -> Any:
+    return s[0], ((s[0] @ w).tanh(),)
+
+
+def state_unseen(d: Tensor, s: tuple[Tensor, ...]) -> Any:
+    return d, (d,)
+
+
 STEPS = {
     layernorm: [(H, H), (H,), (H,)], attention: [(H, H), (H, H)], oddities: [(H, H), ()], no_weights: [],
-    nothing_remembered: [(H, H)],
+    nothing_remembered: [(H, H)], constants_alone: [(H, H), (H,)], norms_of_products: [(H, H), (H,), (H,)],
+    one_weight_often: [(H, H), (H,), ()], truths: [], limits: [], moments: [], one_number: [(H, 1)],
+    drive_unseen: [(H, H)], state_unseen: [],
 }  # fmt: skip

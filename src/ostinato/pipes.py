@@ -56,7 +56,8 @@ def _write(rows: Iterator[dict[str, Any]], json: bool) -> None:
             finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
             sys.stdout.write(_json.dumps(finite, ensure_ascii=False) + "\n")
         else:
-            sys.stdout.write("\t".join(map(_cell, row.values())) + "\n")
+            cells = (_token(value) if name == "token" else _cell(value) for name, value in row.items())
+            sys.stdout.write("\t".join(cells) + "\n")
         sys.stdout.flush()
 
 
@@ -65,5 +66,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, list):
-        return "  ".join(f"{_cell(name)} {p:.3f}" for name, p in value)
+        return "  ".join(f"{_token(name)} {p:.3f}" for name, p in value)
     return str(value).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _token(name: str) -> str:
+    """A token as a person can see it: a blank in quotes."""
+    return _cell(name if name.strip(" ") else repr(name))

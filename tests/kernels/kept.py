@@ -1,17 +1,20 @@
 """Small kernels in a cache directory of the test's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ostinato.kernels.cpu import cache
-from ostinato.kernels.cpu.cache import Loaded, load
+from ostinato.kernels.cpu.cache import Loaded, Scope, load
+from ostinato.kernels.cpu.code.names import kernel
 from ostinato.kernels.cpu.lanes import lanes
 from ostinato.kernels.cpu.team import together
 
-FLOAT32 = lanes("float32")
+COUNT = lanes("float32").count
+FLOAT32 = Scope("ostinato.kernels.cpu.code.names", "kernel", ("float32", COUNT))
 PLUS = "def plus(out, a):\n    store1(ptr(out), 0, num(a + {}))\n"
 
 
@@ -25,12 +28,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    for known in (cache._LOADED, cache._FOUND, cache._ENTRIES, cache._WARNED):
+    for known in (cache._LOADED, cache._FOUND, cache._WARNED):
         known.clear()
 
 
 def plus(number: int) -> Loaded:
-    return load(PLUS.format(number), "plus", FLOAT32.scope)
+    return load(PLUS.format(number), "plus", FLOAT32)
+
+
+def names(extra: int) -> Mapping[str, Any]:
+    """The names of a scope of the test's own."""
+    return {**kernel("float32", COUNT), "extra": extra}
 
 
 def gives(loaded: Loaded, a: int) -> float:
@@ -40,4 +48,5 @@ def gives(loaded: Loaded, a: int) -> float:
 
 
 def hits(loaded: Loaded) -> int:
-    return loaded.code.cache_hits
+    """How often the disk had it: 0 or 1."""
+    return int(loaded.kept)

@@ -9,6 +9,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from ostinato.kernels.cpu.code.names import kernel
 from ostinato.kernels.cpu.lanes import lanes
 from ostinato.kernels.lower.ir import POINTWISE
 
@@ -27,7 +28,7 @@ INF, NAN = float("inf"), float("nan")
 @functools.cache
 def compiled(dtype: str, count: int, body: str, args: str) -> Any:
     """A Numba function of integers whose body is written as emitted source is."""
-    scope = {**lanes(dtype).scope, "njit": njit}
+    scope = {**kernel(dtype, count), "njit": njit}
     pointers = "".join(f"    {a} = ptr({a})\n" for a in args.split(", ") if a.islower())
     source = f"@njit(nogil=True)\ndef f({args}):\n{pointers}" + "".join(f"    {line}\n" for line in body.splitlines())
     exec(source.replace("LANES", str(count)), scope)
@@ -122,7 +123,7 @@ def test_functions_keep_the_sign_of_zero(dtype, count):
 
 
 def test_every_pointwise_operation_is_written(dtype):
-    written = {name.removeprefix("v_") for name in lanes(dtype).scope if name.startswith("v_")}
+    written = {name.removeprefix("v_") for name in kernel(dtype, lanes(dtype).count) if name.startswith("v_")}
     assert written == set(POINTWISE) - {"add", "sub", "mul", "div"} == set(ARITY)
 
 

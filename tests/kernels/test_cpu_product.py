@@ -1,17 +1,18 @@
 """Products by the tile are matrix products. Oracle: torch.matmul in float64."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from numba.core import config
-from numba.core.caching import CacheImpl
+from kept import home
 
-from ostinato.kernels.cpu import panels
-from ostinato.kernels.cpu.jobs import _made, c_function, in_turn, spans, unpack
-from ostinato.kernels.cpu.lanes import at, lanes, load1, store1
+from ostinato.kernels.cpu import jobs
+from ostinato.kernels.cpu.code import panels
+from ostinato.kernels.cpu.code.jobs import unpack
+from ostinato.kernels.cpu.code.lanes import at, load1, store1
+from ostinato.kernels.cpu.jobs import c_function, in_turn, spans
+from ostinato.kernels.cpu.lanes import lanes
 from ostinato.kernels.cpu.panels import pack, packed_size, product
 from ostinato.kernels.cpu.product import linear, linear_jobs, outer, outer_jobs, scratch_size
 
@@ -122,7 +123,7 @@ def test_a_kernel_calls_the_product_by_its_address(dtype, count):
     room = torch.full((M, 100), 7.0, dtype=DTYPES[dtype])
     packed = pack(w)
     words = M, N, K, 64, 100, product(dtype), a.data_ptr(), packed.data_ptr(), room.data_ptr()
-    in_turn([(c_function(_by_address, dtype), words)])
+    in_turn([(c_function("test_cpu_product._by_address", dtype, package=""), words)])
     close(room[:, :N], a[:, :K].double() @ w.double(), dtype)
     whole = -(-N // lanes(dtype).count) * lanes(dtype).count
     assert (room[:, whole:] == 7).all()
@@ -134,26 +135,28 @@ def _double(words):
         store1(x, i, load1(at(x, i), 0) * 2)
 
 
-def test_kernels_compile_where_nothing_can_be_kept(dtype, monkeypatch):
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    x = torch.arange(5.0, dtype=DTYPES[dtype])
-    in_turn([(c_function(_double, dtype), (5, x.data_ptr()))])
+@pytest.mark.usefixtures(home.__name__)
+def test_kernels_compile_where_nothing_can_be_kept(dtype, home):
+    home.parent.write_text("a file where the folder should be")
+    x = torch.arange(5, dtype=DTYPES[dtype])
+    with pytest.warns(RuntimeWarning, match="each process compiles its kernels anew"):
+        in_turn([(c_function("test_cpu_product._double", dtype, package=""), (5, x.data_ptr()))])
     assert x.tolist() == [0, 2, 4, 6, 8]
 
 
 LOAD = """
+import sys
 from ostinato.kernels.cpu import jobs, panels
 from ostinato.kernels.cpu.lanes import lanes
-print(jobs._made(panels._pack, lanes("float32"), "p").cache_hits)
+print(jobs._made("panels.pack", lanes("float32"), "p", jobs._CODE).kept, "numba" in sys.modules)
 """
 
 
-def test_another_process_finds_the_machine_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    assert _made.__wrapped__(panels._pack, lanes("float32"), "p").cache_hits == 0
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    found = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, env=environment, check=True)
-    assert found.stdout.strip() == "1"
+@pytest.mark.usefixtures(home.__name__)
+def test_another_process_finds_the_machine_code(home):
+    assert not jobs._made.__wrapped__("panels.pack", lanes("float32"), "p", jobs._CODE).kept
+    found = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "True False" and list(home.glob("pack-*.o"))
 
 
 @pytest.mark.parametrize("late", [True, False])

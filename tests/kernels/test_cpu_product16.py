@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from ostinato.kernels.cpu.code.jobs import unpack
+from ostinato.kernels.cpu.code.panels import call_exact
 from ostinato.kernels.cpu.derived import Options
-from ostinato.kernels.cpu.jobs import c_function, in_turn, unpack
+from ostinato.kernels.cpu.jobs import c_function, in_turn
 from ostinato.kernels.cpu.lanes import lanes
 from ostinato.kernels.cpu.machine import machine
 from ostinato.kernels.cpu.operands import native_bfloat16
-from ostinato.kernels.cpu.panels import call_exact, pack, packed_size, product
+from ostinato.kernels.cpu.panels import pack, packed_size, product
 from ostinato.kernels.cpu.product import linear, outer, outer_jobs, scratch_size
 
 KIND = "bfloat16"
@@ -97,7 +99,7 @@ def test_the_factor_on_the_left_may_have_any_strides(K, plus, count):
         c = around[1:-1, 5:75].normal_()
         want = rounded(a) @ rounded(w) + plus * c.double()
         words = M, 70, K, rs, ks, 80, plus, product(KIND), a.data_ptr(), packed.data_ptr(), c.data_ptr()
-        in_turn([(c_function(_exact, "float32"), words)])
+        in_turn([(c_function("test_cpu_product16._exact", "float32", package=""), words)])
         close(c, want)
         c.fill_(7)
         assert (around == 7).all()

@@ -2,14 +2,31 @@
 
 import math
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ostinato.kernels.torch.softmax import ROWS, linear_cross_entropy
+from ostinato import kernels
+from ostinato.kernels.cpu import operands, softmax
+from ostinato.kernels.loss import linear_cross_entropy
+from ostinato.kernels.torch.softmax import ROWS
 
 H = 9
+
+
+@pytest.fixture(params=["aten", "cpu"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """By torch's products, and by our own, in several blocks and for two threads."""
+    monkeypatch.setattr(softmax, "BLOCK", 2048 * 200)
+    monkeypatch.setattr(operands, "native_bfloat16", lambda: True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if request.param == "cpu" else before)
+    with kernels.backend(request.param):
+        yield request.param
+    torch.set_num_threads(before)
 
 
 def inputs(rows: int, vocabulary: int, dtype: torch.dtype, ignored: float = 0.0) -> tuple[list[Tensor], Tensor]:

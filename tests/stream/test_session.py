@@ -14,7 +14,6 @@ from ostinato.layers import Bidirectional, Pointwise, Residual, Stack
 from ostinato.models import LanguageModel
 from ostinato.recurrent import Recurrent
 from ostinato.stream import Session, SessionError
-from ostinato.train.checkpoint import CheckpointError
 
 T, D, H = 11, 6, 9
 
@@ -128,13 +127,25 @@ def test_goes_on_after_a_save(model: Recurrent[Any], tmp_path: Path, fresh: bool
 
 def test_a_saved_session_must_fit(model: Recurrent[Any], tmp_path: Path) -> None:
     path = tmp_path / "s.safetensors"
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(SessionError, match="does not exist"):
         Session(model).load(path)
     Session(model, batch=2).save(path)
     with pytest.raises(SessionError, match=r"holds 2 sequences and this session reads 1.*batch=2"):
         Session(model).load(path)
     with pytest.raises(SessionError, match="another model, or of other weights"):
         Session(deep().eval(), batch=2).load(path)
+
+
+def test_a_state_belongs_to_the_weights_that_made_it(tmp_path: Path) -> None:
+    model = cells["gru"](D, H).eval()
+    session = Session(model)
+    session(torch.zeros(D))
+    with torch.no_grad():
+        model.w_rec.mul_(2)
+    session.save(tmp_path / "s.safetensors")
+    with pytest.raises(SessionError, match="another model, or of other weights"):
+        Session(model).load(tmp_path / "s.safetensors")
+    session.load(tmp_path / "s.safetensors")
 
 
 def test_bad_input_is_told(model: Recurrent[Any]) -> None:

@@ -3,7 +3,7 @@
 A forced backend never falls back in silence, and `explain` says what would run and why not the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,8 +19,6 @@ from .torch import aten as aten  # fills TABLE
 REFERENCE = "reference"
 # Fastest first, as measured by `python -m benchmarks`; what is not listed here runs only when forced.
 PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("cpu", "aten"), "cuda": ("aten",)}
-# Where a recurrence has an order of its own: oneDNN's LSTM is the best of torch's.
-OWN: dict[tuple[str, str], tuple[str, ...]] = {("lstm", "cpu"): ("aten", "cpu")}
 # Steps below which no derived kernel is chosen: to pack its weights, or to compile it, costs more than it saves.
 SHORT = 4
 _forced: ContextVar[str | None] = ContextVar("backend", default=None)
@@ -28,6 +26,17 @@ _forced: ContextVar[str | None] = ContextVar("backend", default=None)
 
 # The same for code that is compiled: Dynamo follows no ContextVar, but a list, and compiles anew when it has changed.
 _forced_in_graphs: list[str] = []
+
+
+def lstm_on_cpu(rows: Any, width: int, lengths: Any) -> tuple[str, ...]:
+    """oneDNN's LSTM is the best of torch's scans: of whole batches and middling widths a little faster than ours."""
+    middling = isinstance(rows, int) and rows >= 16 and 96 <= width < 256
+    mixed = torch.is_autocast_enabled("cpu")
+    return ("aten", "cpu") if middling and lengths is None and not mixed else ("cpu", "aten")
+
+
+# Where a recurrence has an order of its own: a function of the rows, the state's width and the lengths.
+OWN: dict[tuple[str, str], Callable[[Any, int, Any], tuple[str, ...]]] = {("lstm", "cpu"): lstm_on_cpu}
 
 
 class BackendError(RuntimeError):
@@ -85,7 +94,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
     asked = forced()
     if asked == REFERENCE:
         return None
-    for name in (asked,) if asked else _order(recurrence, drive):
+    for name in (asked,) if asked else _order(recurrence, drive, state, options):
         reason = why_not(recurrence, name, drive, state, *weights, **options)
         if reason is None:
             return find(recurrence, name)
@@ -97,7 +106,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
 def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
     """One line a backend: which runs this call, and why the others do not."""
     device = _device(drive)
-    order = _order(recurrence, drive)
+    order = _order(recurrence, drive, state, options)
     lines = []
     if chosen := forced():
         lines.append(f"{chosen}: forced by backend({chosen!r})")
@@ -125,9 +134,12 @@ def run(kernel: Kernel, drive: Any, state: Any, *weights: Any, **options: Any) -
     return out, tree.like(state, final)
 
 
-def _order(recurrence: Any, drive: Any) -> tuple[str, ...]:
-    device, steps = _device(drive), tree.leaves(drive)[0].shape[1]
-    order = OWN.get((recurrence.name, device), PREFERENCE.get(device, ()))
+def _order(recurrence: Any, drive: Any, state: Any, options: Mapping[str, Any]) -> tuple[str, ...]:
+    device, (rows, steps) = _device(drive), tree.leaves(drive)[0].shape[:2]
+    own = OWN.get((recurrence.name, device))
+    order = PREFERENCE.get(device, ())
+    if own is not None:
+        order = own(rows, tree.leaves(state)[0].shape[-1], options.get("lengths"))
     # A number of steps that a tracer leaves open counts as many: to ask would settle it.
     long = not isinstance(steps, int) or steps >= SHORT
     return tuple(name for name in order if name != "cpu" or long)

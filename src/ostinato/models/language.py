@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..kernels.torch.softmax import linear_cross_entropy, native_bfloat16
+from ..kernels.loss import linear_cross_entropy
+from ..kernels.torch.softmax import native_bfloat16
 from ..recurrent import Recurrent
 
 

@@ -53,6 +53,7 @@ class Session:
             raise ValueError(f"a session reads at least one sequence, and batch is {batch}")
         self.model, self.batch, self.steps = model, batch, 0
         self._way: Compiled | Plain | None = None
+        self._packed: str | None = None  # which weights are
         self._waiting: Any = None  # a state that was loaded before the first call
         self._shape: Any = None  # of x in most calls, which then take a short cut
 
@@ -82,6 +83,7 @@ class Session:
         other.steps = self.steps
         if self._way is not None:
             other._go(self._way.fork())
+            other._packed = self._packed
         other._waiting = self._waiting
         return other
 
@@ -107,16 +109,18 @@ class Session:
             OSError: the disk is full, or the folder cannot be written.
         """
         leaves = {f"state.{i}": leaf for i, leaf in enumerate(tree.leaves(self.state))}
-        meta = {"kind": "session", "steps": self.steps, "batch": self.batch, "model": fingerprint(self.model)}
+        meta = {"kind": "session", "steps": self.steps, "batch": self.batch, "model": self._print()}
         checkpoint.save(Path(path), leaves, meta | {"extra": dict(extra or {})})
 
     def load(self, path: str | Path) -> dict[str, Any]:
         """Goes on where `save` was called, in a session of the same model and batch; gives its `extra`.
 
         Raises:
-            CheckpointError: the file is missing, or damaged.
-            SessionError: it is no session's, or another model's.
+            CheckpointError: the file is damaged, or a pickle.
+            SessionError: it is missing, no session's, or another model's.
         """
+        if not Path(path).is_file():
+            raise SessionError(f"{path} does not exist; name a file that Session.save wrote")
         leaves, meta = checkpoint.load(Path(path))
         if meta.get("kind") != "session":
             raise SessionError(f"{path} is not a saved session; name a file that Session.save wrote")
@@ -125,7 +129,7 @@ class Session:
                 f"{path} holds {meta['batch']} sequences and this session reads {self.batch}; "
                 f"make it with Session(model, batch={meta['batch']})"
             )
-        if meta["model"] != fingerprint(self.model):
+        if meta["model"] != self._print():
             raise SessionError(
                 f"{path} is the state of another model, or of other weights; load the weights that it was saved with"
             )
@@ -133,6 +137,10 @@ class Session:
         found = [leaves[f"state.{i}"].to(s.device) for i, s in enumerate(tree.leaves(start))]
         self._set(tree.like(start, found), meta["steps"])
         return meta["extra"]
+
+    def _print(self) -> str:
+        """Which weights the state belongs to: those that are packed."""
+        return fingerprint(self.model) if self._packed is None else self._packed
 
     def explain(self) -> str:
         """Whether a compiled call runs, or why not."""
@@ -149,6 +157,7 @@ class Session:
 
     def _go(self, way: Compiled | Plain) -> None:
         self._way = way
+        self._packed = fingerprint(self.model) if isinstance(way, Compiled) else None
         if isinstance(way, Plain) or way.ids:
             return
         batch = () if self.batch == 1 else (self.batch,)

@@ -1,8 +1,11 @@
 """Compiled kernels, kept in the user's cache directory: the next process loads what this one compiled.
 
-Emitted source is a module that imports nothing; the names it uses are handed over beside it. It defines a function of
-integers (sizes and addresses). That becomes a C function `void (int64 *)`, which finds the integers in its array: what
-`team.together` runs, and what loads fastest, for Numba keeps machine code alone and no way in from Python.
+Emitted source is a module that imports nothing; what its names mean a `Scope` says. It defines a function of integers
+(sizes and addresses). That becomes a C function `void (int64 *)`, which finds the integers in its array: what
+`team.together` runs.
+
+What is kept is object code, which LLVM alone brings back to life: Numba takes longer to import than most cells take to
+run, and is imported where something is compiled.
 
 An entry's name says all that its machine code depends on, as a hash: so nothing stale is ever found. The directory
 belongs to the user alone, because what lies there is run. Where it cannot, kernels live in memory only.
@@ -10,31 +13,30 @@ belongs to the user alone, because what lies there is run. Where it cannot, kern
 
 import ast
 import hashlib
+import importlib
 import os
 import platform
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import llvmlite
 import llvmlite.binding as llvm
-import numba
-from numba import types
-from numba.core import config
 
-from . import folder
+from . import folder, objects
+from .own import own_functions
 
+NAMES = f"{__package__}.code.names"  # the module that gives names to this package's kernels
 _LOADED: dict[str, "Loaded"] = {}
-_FOUND: dict[tuple[str, str], tuple[dict[str, Any], "Loaded"]] = {}  # (source, name) -> scope, kernel
-_ENTRIES: dict[tuple[Any, int], "Loaded"] = {}
+_FOUND: dict[tuple[str, str, "Scope"], "Loaded"] = {}
 _WARNED: set[str] = set()
+_SET = {"OPT": "3", "CPU_NAME": "None", "CPU_FEATURES": "None"}  # options of Numba's that a program may set
+_GIVEN = ("ENABLE_AVX", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DISABLE_INTEL_SVML")  # ... or whoever starts it
 _LOCK = threading.RLock()
 
 
@@ -45,41 +47,58 @@ class Loaded(NamedTuple):
     source: str
     file: Path | None  # where the source lies; None in memory
     code: Any  # owns the machine code
+    kept: bool  # whether the machine code was found, and not made
 
 
-def load(source: str, name: str, scope: Mapping[str, Any]) -> Loaded:
+class Scope(NamedTuple):
+    """What the names in a source mean: `module.function(*arguments)` gives them, where something is compiled.
+
+    They are functions and intrinsics of Numba, types, numbers. No addresses: they would be frozen into machine code
+    that outlives this process. The function's module, and another one that it uses, are part of a kernel's identity
+    with their text; the arguments are part of it as they print.
+    """
+
+    module: str
+    function: str
+    arguments: tuple[Any, ...] = ()
+    other: str = __name__
+
+    def names(self) -> Mapping[str, Any]:
+        return getattr(importlib.import_module(self.module), self.function)(*self.arguments)
+
+
+def load(source: str, name: str, scope: Scope) -> Loaded:
     """The function `name` of the source, compiled; from the cache where it has been compiled before.
 
     Args:
         source: a module's text that defines `name`, a plain function of int64 whose result is ignored. It cannot raise:
-            a division by zero gives what NumPy gives. Its text is the kernel's identity: what it does not show, such as
-            the dtype and lanes of the scope's functions, must stand in it as a comment or in the scope as text.
-        scope: what the source's names mean: functions and intrinsics of Numba, types, numbers. No addresses: they would
-            be frozen into machine code that outlives this process.
+            a division by zero gives what NumPy gives.
+        scope: what the source's names mean.
 
     Raises:
         ValueError: the source defines no such function.
     """
     # Every launch may ask: a known source costs one comparison, not a hash of all that the kernel depends on.
-    known = _FOUND.get((source, name))
-    if known is None or known[0] != scope:
+    known = _FOUND.get((source, name, scope))
+    if known is None:
         text = f"{source.rstrip()}\n\n\n{_entry_source(name, _arguments(source, name))}"
-        known = _FOUND[source, name] = dict(scope), _load(text, name, scope)
-    return known[1]
+        known = _FOUND[source, name, scope] = load_text(text, name, scope)
+    return known
 
 
 def entry(function: Any, count: int) -> Loaded:
-    """A Numba function of `count` integers as a C function; what has an address already is given back.
+    """A Numba function of `count` integers, found in its module by its name, as a C function.
 
-    It is kept as any kernel is, the function's own machine code inside.
+    What has an address already is given back.
     """
     if hasattr(function, "address"):
         return function
-    found = _ENTRIES.get((function, count))
-    if found is None:
-        found = _load(_entry_source("function", count), function.__name__, {"function": function})
-        _ENTRIES[function, count] = found
-    return found
+    module, name = function.__module__, function.__name__
+    scope = Scope(NAMES, "function", (module, name), module)
+    text = _entry_source(name, count)
+    if (text, name, scope) not in _FOUND:
+        _FOUND[text, name, scope] = load_text(text, name, scope)
+    return _FOUND[text, name, scope]
 
 
 def _arguments(source: str, name: str) -> int:
@@ -93,7 +112,8 @@ def _entry_source(name: str, count: int) -> str:
     return f"def _entry(p):\n    {name}({', '.join(f'p[{i}]' for i in range(count))})\n"
 
 
-def _load(text: str, name: str, scope: Mapping[str, Any]) -> Loaded:
+def load_text(text: str, name: str, scope: Scope) -> Loaded:
+    """The C function that a text defines as `_entry`; see code/compiler.py."""
     key = _key(text, name, scope)
     with _LOCK:
         if key not in _LOADED:
@@ -101,60 +121,40 @@ def _load(text: str, name: str, scope: Mapping[str, Any]) -> Loaded:
         return _LOADED[key]
 
 
-def _compiled(text: str, name: str, scope: Mapping[str, Any], key: str, file: Path | None) -> Loaded:
-    """Runs the module and compiles its entry, or takes the machine code that lies beside the file."""
-    module = ModuleType(f"ostinato_kernel_{key}")
-    module.__dict__.update(scope)
-    # Numba looks up the module of what it finds in its cache by this name.
-    sys.modules[module.__name__] = module
-    exec(compile(text, str(file) if file else f"<{name}-{key}>", "exec"), module.__dict__)
-    function = module.__dict__.get(name)
-    if isinstance(function, FunctionType):
-        module.__dict__[name] = numba.njit(error_model="numpy")(function)
-    kind = types.void(types.CPointer(types.int64))
-    with _numba_keeps_in(file.parent if file else None):
-        code = numba.cfunc(kind, cache=file is not None, error_model="numpy")(module.__dict__["_entry"])
-    assert code.address
-    return Loaded(code.address, text, file, code)
+def _compiled(text: str, name: str, scope: Scope, key: str, file: Path | None) -> Loaded:
+    """The kernel, made anew, and kept beside the file."""
+    with own_functions():
+        from .code.compiler import compiled
+
+        made = compiled(text, name, scope.names(), f"{name}-{key}")
+    if file:
+        objects.write(folder.beside(file), made)
+        folder.tidy(file)
+    alive = objects.alive(made)
+    assert alive, f"this process lacks one of {', '.join(made.calls)}"
+    return Loaded(alive.address, text, file, alive.engine, False)
 
 
-@contextmanager
-def _numba_keeps_in(place: Path | None) -> Iterator[None]:
-    """Machine code goes into our folder, whatever Numba was told: its own choice may not be the user's alone."""
-    ours = {"CACHE_DIR": str(place or ""), "CACHE_LOCATOR_CLASSES": ""}
-    before = {option: getattr(config, option, "") for option in ours}
-    try:
-        for option, value in ours.items():
-            setattr(config, option, value)
-        yield
-    finally:
-        for option, value in before.items():
-            setattr(config, option, value)
-
-
-def _from_disk(text: str, name: str, scope: Mapping[str, Any], key: str) -> Loaded | None:
+def _from_disk(text: str, name: str, scope: Scope, key: str) -> Loaded | None:
     """The kernel by way of the cache directory; None, after a warning, where that cannot be used."""
     try:
         file = folder.private(folder.directory()) / f"{name}-{key}.py"
-        new = folder.placed(file, text)
-        machine_code = folder.beside(file)
-        for path in machine_code:
-            folder.must_be_ours(path)
-        try:
-            loaded = _compiled(text, name, scope, key, file)
-        except Exception:
-            if not machine_code:
-                raise
-            # A file that was torn, by a power cut say: reading it may raise anything.
-            for path in machine_code:
-                path.unlink(missing_ok=True)
-            loaded = _compiled(text, name, scope, key, file)
-        if new:
-            folder.tidy(file)
-        return loaded
+        folder.placed(file, text)
+        return _kept(text, file) or _compiled(text, name, scope, key, file)
     except OSError as error:
         _warn(str(error))
         return None
+
+
+def _kept(text: str, file: Path) -> Loaded | None:
+    """The kernel whose machine code lies beside the file; None where there is none, or it is torn: by a power cut."""
+    code = folder.beside(file)
+    if not (code.is_symlink() or code.exists()):
+        return None
+    folder.must_be_ours(code)
+    found = objects.read(code)
+    alive = found and objects.alive(found)
+    return Loaded(alive.address, text, file, alive.engine, True) if alive else None
 
 
 def _warn(why: str) -> None:
@@ -164,24 +164,19 @@ def _warn(why: str) -> None:
         warnings.warn(f"each process compiles its kernels anew: {why}; {advice}", RuntimeWarning, stacklevel=5)
 
 
-def _key(text: str, name: str, scope: Mapping[str, Any]) -> str:
-    meanings = (f"{word}={_meaning(scope[word])}" for word in sorted(scope))
-    said = (text, name, *meanings, os.environ.get("OSTINATO_LANES", ""), *_ground())
+def _key(text: str, name: str, scope: Scope) -> str:
+    names = (scope.module, scope.function, repr(scope.arguments), _text_of(scope.module), _text_of(scope.other))
+    said = (text, name, *names, os.environ.get("OSTINATO_LANES", ""), *_ground())
     return hashlib.sha256("\0".join(said).encode()).hexdigest()[:32]
-
-
-def _meaning(value: Any) -> str:
-    """A name of the scope, the same in each process; of a function, the text of its file too."""
-    if isinstance(value, ModuleType):
-        return value.__name__
-    function = getattr(value, "py_func", value)
-    name = getattr(function, "__qualname__", None)
-    return f"{function.__module__}.{name} {_text_of(function.__module__)}" if name else repr(value)
 
 
 @cache
 def _text_of(module: str) -> str:
-    file = getattr(sys.modules.get(module), "__file__", None)
+    if module in sys.modules:
+        file = getattr(sys.modules[module], "__file__", None)
+    else:
+        found = util.find_spec(module)
+        file = found and found.origin
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
 
 
@@ -189,12 +184,23 @@ def _text_of(module: str) -> str:
 def _ground() -> tuple[str, ...]:
     """What all kernels depend on: versions, how this package makes kernels, the processor, Numba's options."""
     own = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         own.update(file.read_bytes())
-    options = (str(getattr(config, option, "")) for option in ("OPT", "CPU_NAME", "CPU_FEATURES"))
-    versions = (metadata.version("ostinato"), numba.__version__, llvmlite.__version__, platform.python_version())
+    versions = (*map(metadata.version, ("ostinato", "numba")), llvmlite.__version__, platform.python_version())
     processor = (platform.machine(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
-    return (own.hexdigest(), *versions, platform.python_implementation(), *processor, *options)
+    target = (platform.python_implementation(), llvm.get_process_triple())
+    return (own.hexdigest(), *versions, *target, *processor, *_options())
+
+
+def _options() -> Iterator[str]:
+    """Numba's options that change machine code: as its configuration has them, or will have them."""
+    config = sys.modules.get("numba.core.config")
+    for option, default in _SET.items():
+        value = getattr(config, option, default) if config else os.environ.get(f"NUMBA_{option}", default)
+        yield str(getattr(value, "_raw_value", value))  # of OPT, whose text is none that the environment gives
+    yield from (os.environ.get(f"NUMBA_{option}", "") for option in _GIVEN)
+    file = Path(".numba_config.yaml")
+    yield file.read_text() if file.is_file() else ""
 
 
 def _after_fork() -> None:

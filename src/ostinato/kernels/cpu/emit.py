@@ -4,6 +4,7 @@ What stands around them, the loops over rows and time, is `frame`'s. A row of a 
 weights, or in a scratch S of LD numbers a row.
 """
 
+import math
 from collections.abc import Iterable
 
 from ..lower.ir import LEAVES, REDUCTIONS, Node, ancestors, offsets
@@ -15,9 +16,10 @@ COMPARED = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="
 # Single numbers, of which there are few: plain Python, in float64.
 SCALAR = {
     "sqrt": "math.sqrt({})", "exp": "math.exp({})", "log": "math.log({})", "tanh": "math.tanh({})", "abs": "abs({})",
-    "erf": "math.erf({})", "sigmoid": "(1 / (1 + math.exp(-{})))", "neg": "(-{})", "relu": "max({}, 0.0)",
-    "maximum": "max({}, {})", "minimum": "min({}, {})", "sign": "float(({0} > 0) - ({0} < 0))", "copy": "{}",
-    "spread": "{}", "where": "({1} if {0} != 0 else {2})",
+    "erf": "math.erf({})", "sigmoid": "(1 / (1 + math.exp(-{})))", "neg": "(-{})", "relu": "(0.0 if {0} < 0 else {0})",
+    # Python's max and min lose a NaN.
+    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "sign": "float(({0} > 0) - ({0} < 0))", "copy": "{}", "spread": "{}", "where": "({1} if {0} != 0 else {2})",
     **{name: f"({{}} {sign} {{}})" for name, sign in INFIX.items()},
     **{name: f"(1.0 if {{}} {sign} {{}} else 0.0)" for name, sign in COMPARED.items()},
 }  # fmt: skip
@@ -72,9 +74,9 @@ class Emitter:
         return n
 
     def _gather(self, roots: Iterable[Node]) -> None:
-        """A product's factor made of several rows is stored side by side before it; so is a row of a table."""
+        """A product's factor made of several rows is stored side by side before it; so is what lies in no row."""
         for n in ancestors(roots):
-            if n.op == "mm" and n.args[0].op == "lookup":
+            if n.op == "mm" and n.args[0].op in ("lookup", "const"):
                 n.args = (self.graph.node("copy", n.args, n.args[0].width, n.args[0].attr),)
                 self.place[n.args[0]] = ("S", self.take(n.args[0].width))
             if n.op == "mm" and n.args[0].op == "cat" and n.args[0] not in self.place:
@@ -140,7 +142,7 @@ class Emitter:
         bodies = []
         for stage in reversed(self.stages):
             bodies.append(LoopSource(self, stage).text() if isinstance(stage, Loop) else self._multiply(stage.node))
-        return bodies[::-1]
+        return [body for body in reversed(bodies) if body]
 
     def _multiply(self, n: Node) -> str:
         factor = n.args[0]
@@ -167,11 +169,14 @@ class LoopSource:
         self.tail: list[str] = []  # once a row, after them
 
     def text(self) -> str:
+        """ "" where nothing is stored: all of it is computed again where it is used."""
         for n in self.loop.nodes:
             if n.op in REDUCTIONS:
                 self._reduce(n)
             elif n in self.e.stores or n in self.e.place:
                 self._store(n)
+        if not self.body:
+            return ""
         rows = [f"{base}_ = {self.e.row(base)}" for base in self.rows]
         width = self.loop.width
         inner = ([f"n = {width} - j"] if self.masked else []) + self.body
@@ -190,7 +195,7 @@ class LoopSource:
     def _scalar(self, n: Node) -> str:
         """One number a row."""
         if n.op == "const":
-            return repr(n.attr)
+            return _number(n.attr)
         if n not in self.names:
             if self._lies(n):
                 base, at = self._pointer(n)
@@ -204,7 +209,7 @@ class LoopSource:
     def _value(self, n: Node) -> str:
         """One vector."""
         if n.op == "const":
-            return repr(n.attr)
+            return _number(n.attr)
         if n.width == 1 < self.loop.width:
             return self._scalar(n)
         if n not in self.names:
@@ -272,3 +277,7 @@ class LoopSource:
                 self.body.append(f"store_n({base}_, {at} + j, {old}{value}, n)")
             else:
                 self.body.append(f"store({base}_, {at} + j, {old}{value})")
+
+
+def _number(x: float) -> str:
+    return repr(x) if math.isfinite(x) else f"math.{x}" if x > 0 or x != x else "-math.inf"

@@ -84,20 +84,19 @@ def placed(file: Path, text: str) -> bool:
             os.utime(file)  # when it was last used
             return False
     # Machine code whose source was another text.
-    for path in beside(file):
-        path.unlink(missing_ok=True)
+    beside(file).unlink(missing_ok=True)
     atomic_write(file, text)
     return True
 
 
-def beside(file: Path) -> list[Path]:
-    """The machine code of a source: Numba keeps it one folder below."""
-    return list(file.parent.glob(f"*/{file.stem}.*"))
+def beside(file: Path) -> Path:
+    """Where the machine code of a source lies."""
+    return file.with_suffix(".o")
 
 
 def tidy(new: Path) -> None:
     """Closes what was just written, and removes entries that are unused for long, or the oldest if all are too much."""
-    for path in (new, *beside(new)):
+    for path in (new, beside(new)):
         path.chmod(0o600)
     entries: dict[str, dict[Path, os.stat_result]] = {}
     for path in new.parent.rglob("*"):

@@ -3,62 +3,31 @@
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from types import FunctionType
-from typing import Any
 
-from numba import cfunc, njit
-from numba.core import types
-from numba.core.typing.templates import signature
-from numba.extending import intrinsic
 from torch import Tensor
 
+from . import cache
 from .lanes import Lanes, lanes
-from .vectors import INT64, Pointer
 
 Job = tuple[int, tuple[int, ...]]  # the address of a C function over an array of 64-bit integers, and the integers
 Run = Callable[[Sequence[Job]], object]
-compiled: Any = njit(nogil=True, error_model="numpy")
-
-
-def _unpack(context: Any, words: Any, integers: Any, pointers: Any) -> Any:
-    """unpack(words, integers, pointers): the array of a job as a tuple, so many integers and then so many pointers."""
-    if not (isinstance(words, Pointer) and all(isinstance(n, types.IntegerLiteral) for n in (integers, pointers))):
-        return None
-    kinds = [types.intp] * integers.literal_value + [words] * pointers.literal_value
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first = builder.bitcast(args[0], INT64.as_pointer())
-        values = []
-        for i, kind in enumerate(kinds):
-            value = builder.load(builder.gep(first, [INT64(i)]))
-            values.append(value if kind is types.intp else builder.inttoptr(value, args[0].type))
-        return context.make_tuple(builder, sig.return_type, values)
-
-    return signature(types.Tuple(kinds), words, integers, pointers), code
-
-
-unpack: Any = intrinsic(prefer_literal=True)(_unpack)
+_CODE = f"{__package__}.code"
 
 
 @functools.cache
-def _made(body: Any, of: Lanes, kinds: str) -> Any:
-    """The C function of a body that takes these kinds."""
-    # A name of its own: Numba keeps one index for a name, and two processes that write it at once may mix its entries.
-    named = FunctionType(body.__code__, body.__globals__, f"{body.__name__}_{of.kind}x{of.count}")
-    named.__qualname__ = named.__name__
-    kind = types.void(*({"p": of.pointer, "n": types.intp}[k] for k in kinds))
-    try:
-        return cfunc(kind, cache=True, error_model="numpy")(named)
-    except (RuntimeError, OSError):  # there is no folder to keep it in
-        return cfunc(kind, error_model="numpy")(named)
+def _made(body: str, of: Lanes, takes: str, package: str) -> cache.Loaded:
+    module, _, name = f"{package}.{body}".lstrip(".").rpartition(".")
+    scope = cache.Scope(cache.NAMES, "fixed", (module, name, of, takes), module)
+    return cache.load_text(f"_entry = {name}\n", name, scope)
 
 
-def c_function(body: Any, kind: str, takes: str = "p") -> int:
+def c_function(body: str, kind: str, takes: str = "p", package: str = _CODE) -> int:
     """The address of a function over a job's array, or over other pointers "p" and integers "n".
 
-    It is compiled for this machine's vectors of a kind: see `lanes`.
+    It is compiled for this machine's vectors of a kind: see `lanes`. The body is named, "module.function" of a package:
+    it is imported only where nobody has compiled it before.
     """
-    return _made(body, lanes(kind), takes).address
+    return _made(body, lanes(kind), takes, package).address
 
 
 def in_turn(jobs: Sequence[Job]) -> None:

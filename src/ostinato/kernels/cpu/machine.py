@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import deterministic
@@ -15,7 +14,7 @@ from . import abreast, cache, memory, product
 from .derived import Direction, Options
 from .frame import TOGETHER
 from .lanes import lanes
-from .panels import call_exact, call_product, pack
+from .panels import pack
 from .panels import product as product_address
 from .team import Abreast, together
 
@@ -43,14 +42,7 @@ class NumbaMachine:
         self.dtype, self.name = dtype, str(dtype).removeprefix("torch.")
         self.kind = products or self.name  # of its products
         self.lanes = lanes(self.name).count
-        number = np.float32 if dtype == torch.float32 else np.float64
-        self.scope = {
-            **lanes(self.name).scope,
-            "math": math,
-            "num": number,
-            "call_product": call_product,
-            "call_exact": call_exact,
-        }
+        self.scope = cache.Scope(cache.NAMES, "kernel", (self.name, self.lanes))
         self.multiply = product_address(self.kind)
 
     def empty(self, *shape: int) -> Tensor:
@@ -80,9 +72,8 @@ class NumbaMachine:
 
     def compiled(self, direction: Direction) -> int:
         """The address of a direction's machine code."""
-        # Lanes and dtype are not in the source, and belong to what it means. The products, called by address, do not.
-        source = f"# {self.name} x {self.lanes}\n{direction.source}"
-        return cache.load(source, direction.name, self.scope).address
+        # The products, called by address, are no part of it.
+        return cache.load(direction.source, direction.name, self.scope).address
 
     def launch(self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options) -> None:
         given = [arrays[name] for name in direction.arrays]

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import llvmlite.binding as llvm
 import torch
 
+from .objects import engine
+
 # What the threads share: [count, (claimed, function, integers) * count], all int64. The team may be smaller than asked
 # for, and a thread may come late: thread k begins with job k and goes round, taking whatever nobody has claimed.
 _WORK = """
@@ -92,14 +94,11 @@ def library() -> Library:
     """The machine code that all ways share, made in this process: it holds addresses."""
     parallel, thread_number, threads = _openmp()
     text = _WORK + (_MEMBER.format(thread_number=thread_number, threads=threads) if parallel else "")
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), machine)
-    engine.finalize_object()
-    work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(engine.get_function_address("work"))
-    member, abreast = (engine.get_function_address(name) if parallel else None for name in ("member", "abreast"))
-    return Library(work, parallel, member, abreast, engine)
+    made = engine(text)
+    made.finalize_object()
+    work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(made.get_function_address("work"))
+    member, abreast = (made.get_function_address(name) if parallel else None for name in ("member", "abreast"))
+    return Library(work, parallel, member, abreast, made)
 
 
 _NAMES = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")

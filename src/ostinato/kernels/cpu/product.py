@@ -11,26 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .jobs import Job, Run, c_function, compiled, dtype_of, in_turn, spans, unpack
-from .lanes import at, count_of, lanes, load, load1, load_n, store, store_n
+from .jobs import Job, Run, c_function, dtype_of, in_turn, spans
+from .lanes import lanes
 from .memory import empty
-from .operands import per_place
-from .panels import call_exact, pack, pack_row, packed_size, product
-from .tile import shape
+from .panels import pack, packed_size, product
 
 ROWS = 96  # that `linear` takes through all panels, and columns of a that `outer` does
 STEPS = 192  # rows of a and b that `outer` packs at once
-
-
-def _linear(words):
-    i0, i1, N, K, lda, ldc, biased, multiply, a, w, c, bias = unpack(words, 8, 4)
-    for i in range(i0, i1, ROWS):
-        rows = min(ROWS, i1 - i)
-        if biased != 0:
-            for r in range(i, i + rows):
-                for j in range(0, N, count_of(a)):
-                    store_n(c, r * ldc + j, load_n(bias, j, N - j), N - j)
-        call_exact(multiply, rows, N, K, at(a, i * lda), lda, 1, w, at(c, i * ldc), ldc, biased)
 
 
 def linear_jobs(
@@ -44,7 +31,7 @@ def linear_jobs(
     (M, K), N, kind = a.shape, out.shape[1], kind or dtype_of(a)
     assert K > 0 and out.shape[0] == M and packed.shape == (packed_size(K, N, kind),) and _fit(a, packed, out, bias)
     assert bias is None or (bias.shape == (N,) and bias.is_contiguous())
-    function, multiply, row = c_function(_linear, kind), product(kind), shape(lanes(kind).vec).rows
+    function, multiply, row = c_function("product.linear", kind), product(kind), lanes(kind).tile.rows
     sizes = N, K, a.stride(0), out.stride(0), int(bias is not None), multiply
     places = a.data_ptr(), packed.data_ptr(), out.data_ptr(), 0 if bias is None else bias.data_ptr()
     return [(function, (i, j, *sizes, *places)) for i, j in (spans(M, count, row) if ranges is None else ranges)]
@@ -71,57 +58,6 @@ def linear(
     return made
 
 
-def _outer(words):
-    i0, i1, M, N, T, lda, ldb, ldf, ldc, multiply, listed, a, b, first, c, total, which, scratch = unpack(words, 11, 7)
-    vector = count_of(a)
-    left = at(scratch, STEPS // per_place(a) * ((N + vector - 1) // vector * vector))
-    for m in range(0, M, STEPS):
-        steps = min(STEPS, M - m)
-        _pack_steps(m, steps, N, T, b, ldb, first, ldf, listed, which, scratch)
-        for i in range(i0, i1, ROWS):
-            n = min(ROWS, i1 - i)
-            for k in range(steps):
-                row = _place(m + k, listed, which) * lda
-                for j in range(0, n, vector):
-                    store(left, k * ROWS + j, load_n(a, row + i + j, n - j))
-            _add_rows(steps, n, left, at(total, i), m > 0)
-            call_exact(multiply, n, N, steps, left, 1, ROWS, scratch, at(c, i * ldc), ldc, 1 if m > 0 else 0)
-
-
-@compiled
-def _pack_steps(m, steps, N, T, b, ldb, first, ldf, listed, which, p):
-    """Rows m.. of b into panels; with T, row (n, t) is that of step t - 1, and row n of first at t = 0."""
-    per = per_place(b)
-    for k in range(0, steps, per):
-        x = _step(_place(m + k, listed, which), T, b, ldb, first, ldf)
-        y = _step(_place(m + min(k + 1, steps - 1), listed, which), T, b, ldb, first, ldf)
-        pack_row(0, N, k // per, (steps + per - 1) // per, x, y, k + 1 < steps, p)
-
-
-@compiled
-def _place(k, listed, which):
-    """Which row the k-th is that counts."""
-    return int(load1(which, k)) if listed != 0 else k
-
-
-@compiled
-def _step(k, T, b, ldb, first, ldf):
-    if T == 0:
-        return at(b, k * ldb)
-    return at(first, k // T * ldf) if k % T == 0 else at(b, (k - 1) * ldb)
-
-
-@compiled
-def _add_rows(steps, n, a, total, plus):
-    for j in range(0, n, count_of(a)):
-        s = load(a, j)
-        for k in range(1, steps):
-            s = s + load(a, k * ROWS + j)
-        if plus:
-            s = s + load_n(total, j, n - j)
-        store_n(total, j, s, n - j)
-
-
 def scratch_size(N: int, kind: str) -> int:
     """How many numbers of scratch a job of `outer` takes."""
     return packed_size(STEPS, N, kind) + STEPS * ROWS
@@ -142,7 +78,7 @@ def outer_jobs(
     assert a.shape[:-1] == b.shape[:-1] and scratch.shape[1] >= scratch_size(N, kind)
     assert _fit(a, b, first, out, total, scratch) and (first is None or first.shape == (b.shape[0], N))
     T, start = (0, b) if first is None else (b.shape[1], first)
-    function, multiply, row = c_function(_outer, kind), product(kind), shape(lanes(kind).vec).rows
+    function, multiply, row = c_function("product.outer", kind), product(kind), lanes(kind).tile.rows
     listed = int(which is not None)
     M = M if which is None else len(which)
     sizes = M, N, T, _rows(a).stride(0), _rows(b).stride(0), start.stride(0), out.stride(0), multiply, listed

@@ -9,9 +9,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
-from .ir import Graph, Node, Value
+from . import truths as truths  # fills VOCABULARY
+from .ir import Graph, Node, Value, width_of
 from .trace import Trace
 from .vocabulary import VOCABULARY, Outside, axes_of, features, name_of
 
@@ -64,9 +66,22 @@ def read(trace: Trace) -> Reading:
     widths = [[features(n) for n in nodes] for nodes in (trace.drive, trace.state)]
     found.out = reader.value(trace.out)
     found.new_state = [reader.value(n) for n in trace.new_state]
+    _check_results(found)
     found.ddrive = [reader.gradient(n, w) for n, w in zip(trace.ddrive, widths[0], strict=True)]
     found.dstate = [reader.gradient(n, w) for n, w in zip(trace.dbefore, widths[1], strict=True)]
     return found
+
+
+def _check_results(found: Reading) -> None:
+    """A scan lays out memory for results before it knows them."""
+    trace = found.trace
+    for before, after, value in zip(trace.state, trace.new_state, found.new_state, strict=True):
+        old, new = before.meta["val"], after.meta["val"]
+        if features(before) != width_of(value) or old.dtype != new.dtype:
+            kinds = (f"{str(v.dtype).removeprefix('torch.')} {list(v.shape[1:])}" for v in (old, new))
+            raise Outside("", "a leaf of the state is {} before the step and {} after it".format(*kinds))
+    if not trace.out.meta["val"].is_floating_point():
+        raise Outside("", "its output holds no floating numbers")
 
 
 class _Reader:
@@ -77,6 +92,7 @@ class _Reader:
         self.values: dict[fx.Node, Value] = {}
         self.parts: dict[fx.Node, list[Value]] = {}  # of a split
         self.turned: dict[fx.Node, fx.Node] = {}  # [features, batch]: rows, transposed
+        self.summed: set[fx.Node] = set()  # over the batch, and what depends on that: gradients of weights
         kinds = {"drive": trace.drive, "state": trace.state, "cot": trace.cot, "dstate": trace.dstate}
         for kind, nodes in kinds.items():
             for number, node in enumerate(nodes):
@@ -97,6 +113,8 @@ class _Reader:
         if x in self.values:
             return self.values[x]
         name, shape = name_of(x), x.meta["val"].shape
+        if x in self.summed:
+            raise Outside(name, "rows of one batch meet in a sum; a step must keep them apart")
         if (filled := self._filled(x, name)) is not None:
             return (self.graph.const(filled, shape[-1] if len(shape) > 1 else 1),)
         if math.prod(shape[:-1]) != 1:
@@ -111,17 +129,25 @@ class _Reader:
 
     def take(self, x: fx.Node) -> None:
         """Reads one operation, if it is about rows."""
-        name, val = name_of(x), x.meta["val"]
+        name, val = name_of(x), x.meta.get("val")
+        if torch.Tag.nondeterministic_seeded in getattr(x.target, "tags", ()):
+            raise Outside(name, f"{name} draws random numbers; draw them before the scan, in the drive or the weights")
+        if val is None:
+            return  # a check, without a result
         shape = val.shape if isinstance(val, Tensor) else val[0].shape
         if (filled := self._filled(x, name)) is not None:
             if len(shape) > 1 and shape[0] == self.rows:
                 self.values[x] = (self.graph.const(filled, features(x)),)
             return
+        if any(n in self.summed for n in x.all_input_nodes):
+            self.summed.add(x)
         if not any(n in self.values or n in self.parts or n in self.turned for n in x.all_input_nodes):
+            if name == "expand" and shape[:1] == (self.rows,):  # a weight, given to each row
+                self.values[x] = VOCABULARY[name](self, x, *x.args)
             return
         if self._leaves_the_loop(x, name, shape):
             return
-        if shape[0] != self.rows or sum(size != 1 for size in shape[1:]) > 1:
+        if shape[:1] != (self.rows,) or sum(size != 1 for size in shape[1:]) > 1:
             raise Outside(name, f"{name} gives the shape {list(shape)}, which is no batch of rows")
         if name.startswith("split"):
             widths = [math.prod(part.shape[1:]) for part in val]
@@ -139,7 +165,7 @@ class _Reader:
         self.values[x] = found
 
     def _product(self, x: fx.Node, row: Any, matrix: fx.Node) -> Value:
-        if matrix in self.values or matrix in self.turned:
+        if matrix in self.values or matrix in self.turned or matrix in self.summed:
             raise Outside("mm", "two rows are multiplied as matrices; rows of one batch do not see each other")
         if matrix not in self.reading.matrices:
             self.reading.matrices.append(matrix)
@@ -155,10 +181,12 @@ class _Reader:
         if name == "mm" and shape[0] != self.rows:
             left, right = self.graph.cat(self.value(self.turned[args[0]])), self.graph.cat(self.value(args[1]))  # type: ignore[index]
             reading.products.append(Product(x, left, right))
+            self.summed.add(x)
             return True
         if name == "sum" and 0 in axes_of(x):
             value = self.value(args[0])
             whole = len(axes_of(x)) > 1
+            self.summed.add(x)
             reading.totals.append(Total(x, self.graph.reduce("sum", value) if whole else value))
             return True
         return False

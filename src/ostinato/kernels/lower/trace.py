@@ -99,6 +99,8 @@ def _graph(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
         try:
             return made(step, inputs, gradients)
         except Exception as error:
+            if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
+                raise Outside("", "its step branches on the values of a tensor; torch.where can be traced") from error
             first = (str(error).strip() or "no message").splitlines()[0]
             raise Outside("", f"its step cannot be traced ({type(error).__name__}: {first})") from error
 

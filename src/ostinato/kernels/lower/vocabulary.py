@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import torch
 from torch import fx
 
 from ..table import Outside as Outside
@@ -66,8 +67,8 @@ for _op in POINTWISE:
 
 
 @reads(
-    "broadcast_in_dim", "convert_element_type", "view", "reshape", "_unsafe_view", "expand", "clone", "alias", "detach",
-    "squeeze", "unsqueeze", "_to_copy", "permute", "transpose",
+    "broadcast_in_dim", "view", "reshape", "_unsafe_view", "expand", "clone", "alias", "detach", "squeeze", "unsqueeze",
+    "permute", "transpose",
 )  # fmt: skip
 def same(r: Reader, x: fx.Node, source: Any, *rest: Any, **options: Any) -> Value:
     value, width = r.value(source), features(x)
@@ -95,7 +96,7 @@ def _single(source: fx.Node, *axes: int) -> bool:
 
 def _start(source: fx.Node, start: Any) -> int:
     start = start or 0
-    return start + features(source) if start < 0 else start
+    return max(0, start + features(source)) if start < 0 else start
 
 
 @reads("slice")
@@ -152,6 +153,8 @@ def _scaled(r: Reader, op: str, a: Any, b: Any, alpha: Any) -> Value:
 
 @reads("add")
 def add(r: Reader, x: fx.Node, a: Any, b: Any, alpha: Any = 1) -> Value:
+    if x.meta["val"].dtype is torch.bool:  # truths: either of them
+        return r.graph.each("maximum", r.value(a), r.value(b))
     return _scaled(r, "add", a, b, alpha)
 
 
@@ -170,7 +173,7 @@ def div(r: Reader, x: fx.Node, a: Any, b: Any, rounding_mode: Any = None) -> Val
     if rounding_mode is not None:
         raise Outside("div", f"a division rounds ({rounding_mode}); plain division is read")
     right = r.value(b)
-    if len(right) == 1 and right[0].op == "const":
+    if len(right) == 1 and right[0].op == "const" and right[0].attr != 0:
         return r.graph.each("mul", r.value(a), r.value(1 / right[0].attr))
     return r.graph.each("div", r.value(a), right)
 
@@ -187,11 +190,15 @@ def rsqrt(r: Reader, x: fx.Node, a: Any) -> Value:
 
 @reads("pow")
 def power(r: Reader, x: fx.Node, a: Any, exponent: Any) -> Value:
+    if exponent not in (-3, -2, -1, -0.5, 0, 0.5, 1, 2, 3):
+        raise Outside("pow", f"a row is raised to {exponent}; whole powers up to 3 and square roots are read")
+    if exponent < 0:
+        return r.graph.each("div", r.value(1.0), power(r, x, a, -exponent))
+    if exponent == 0:
+        return (r.graph.const(1.0, features(x)),)
     value = found = r.value(a)
     if exponent == 0.5:
         return r.graph.each("sqrt", value)
-    if exponent not in (1, 2, 3):
-        raise Outside("pow", f"a row is raised to {exponent}; 0.5, 1, 2 and 3 are read")
     for _ in range(int(exponent) - 1):
         found = r.graph.each("mul", found, value)
     return found
@@ -219,16 +226,6 @@ def pad(r: Reader, x: fx.Node, a: Any, widths: Any, number: float = 0.0) -> Valu
 @reads("log1p")
 def log1p(r: Reader, x: fx.Node, a: Any) -> Value:
     return r.graph.each("log", r.graph.each("add", r.value(a), r.value(1.0)))
-
-
-@reads("logical_not", "bitwise_not")
-def negation(r: Reader, x: fx.Node, a: Any) -> Value:
-    return r.graph.each("eq", r.value(a), r.value(0.0))
-
-
-@reads("logical_and", "bitwise_and")
-def both(r: Reader, x: fx.Node, a: Any, b: Any) -> Value:
-    return r.graph.each("mul", r.value(a), r.value(b))
 
 
 def _reduced(r: Reader, op: str, a: fx.Node, axes: Any) -> Value:

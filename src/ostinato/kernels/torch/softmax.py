@@ -5,16 +5,15 @@ So it is taken in the forward pass, a block of rows at a time: the block stays i
 for the backward pass is as large as the weights, not as the logits.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 ROWS = 256  # rows a block: 256 x 10 000 logits in float32 are 10 MB
-IGNORED = -100  # a target that does not count: padding
 
 
 @cache
@@ -23,38 +22,69 @@ def native_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+class TorchParts:
+    """Products with a weight [V, H], and the softmax between them; the gradients add up.
+
+    Args:
+        weight: [V, H]. bias: [V].
+        half: products in bfloat16.
+    """
+
+    rows = ROWS
+
+    def __init__(self, weight: Tensor, bias: Tensor, half: bool) -> None:
+        self.half, self.bias = half, bias
+        self.factor = weight.bfloat16() if half else weight
+        self.weight, self.shift = torch.zeros_like(weight), torch.zeros_like(bias)  # their gradients
+
+    def logits(self, h: Tensor) -> Tensor:
+        """h [N, H] to [N, V]."""
+        return (self._low(h) @ self.factor.mT).to(h.dtype).add_(self.bias)
+
+    def softmax(self, z: Tensor, targets: Tensor) -> Tensor:
+        """Makes softmax - one-hot of logits [N, V], in place; gives -log p [N]. A target below 0 does not count."""
+        wanted = targets.clamp(min=0)[:, None]
+        norm = torch.logsumexp(z, dim=1, keepdim=True)
+        loss = norm - z.gather(1, wanted)
+        z.sub_(norm).exp_()
+        z.scatter_add_(1, wanted, torch.full_like(loss, -1.0))
+        dead = (targets < 0)[:, None]
+        if bool(dead.any()):
+            loss.masked_fill_(dead, 0.0)
+            z.masked_fill_(dead, 0.0)
+        return loss.squeeze(1)
+
+    def back(self, grad: Tensor, width: int) -> Tensor:
+        """The gradient of logits [N, V] to that of h [N, H]."""
+        return self._low(grad) @ self.factor
+
+    def add(self, grad: Tensor, h: Tensor) -> None:
+        """The share of some rows in the gradients of weight and bias."""
+        self.shift += grad.sum(0)
+        if self.half:
+            self.weight += self._low(grad).mT @ self._low(h)
+        else:
+            self.weight.addmm_(grad.mT, h)
+
+    def _low(self, x: Tensor) -> Tensor:
+        return x.bfloat16() if self.half else x
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """(h [N, H], weight [V, H], bias [V], targets [N], make) to the mean loss; `make` gives parts for weight and bias."""
+
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, half: bool) -> Tensor:
-        factor = weight.bfloat16() if half else weight
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        grad_h = torch.empty_like(h)
-        total = h.new_zeros(())
-        counted = targets != IGNORED
-        everything = bool(counted.all())
-        count = len(targets) if everything else int(counted.sum())
-        for start in range(0, len(targets), ROWS):
-            part = slice(start, start + ROWS)
-            block, wanted = h[part], targets[part].clamp(min=0)[:, None]
-            low = block.bfloat16() if half else block
-            grad = (low @ factor.mT).to(h.dtype).add_(bias)  # the logits, for now
-            norm = torch.logsumexp(grad, dim=1, keepdim=True)
-            loss = norm - grad.gather(1, wanted)
-            grad.sub_(norm).exp_()
-            grad.scatter_add_(1, wanted, torch.full_like(loss, -1.0))
-            if not everything:
-                dead = ~counted[part, None]
-                loss, grad = loss.masked_fill(dead, 0.0), grad.masked_fill_(dead, 0.0)
-            total += loss.sum()
-            grad_bias += grad.sum(0)
-            grad = grad.bfloat16() if half else grad
-            grad_h[part] = grad @ factor
-            if half:
-                grad_weight += grad.mT @ low
-            else:
-                grad_weight.addmm_(grad.mT, low)
-        ctx.save_for_backward(grad_h, grad_weight, grad_bias)
-        ctx.count = max(1, count)
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, make: Callable[..., Any]) -> Tensor:
+        parts = make(weight, bias)
+        grad_h, total = torch.empty_like(h), h.new_zeros(())
+        for start in range(0, len(targets), parts.rows):
+            part = slice(start, start + parts.rows)
+            z = parts.logits(h[part])
+            total += parts.softmax(z, targets[part]).sum()
+            grad_h[part] = parts.back(z, h.shape[1])
+            parts.add(z, h[part])
+        ctx.save_for_backward(grad_h, parts.weight, parts.shift)
+        ctx.count = max(1, int((targets >= 0).sum()))
         return total / ctx.count
 
     @staticmethod
@@ -63,25 +93,3 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = grad_outputs[0] / ctx.count
         h, weight, bias = ctx.saved_tensors
         return h * scale, weight * scale, bias * scale, None, None
-
-
-def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, bfloat16: bool = False) -> Tensor:
-    """Mean cross-entropy in nats of softmax(h W^T + b) against `targets`; a target of -100 does not count.
-
-    Where none counts it is 0.
-
-    Args:
-        h: [N, H]. weight: [V, H]. bias: [V].
-        targets: [N] int64 in 0..V-1, or -100.
-        bfloat16: products in bfloat16 (sums and softmax in the weight's dtype): the loss moves by about 1e-3 nats.
-            Under autocast they are so anyway.
-
-    Large vocabularies go block by block (no second derivative there); small ones through torch's own functions.
-    """
-    if weight.shape[0] < 2048 or h.device.type != "cpu" or not torch.is_grad_enabled():
-        total = F.cross_entropy(F.linear(h, weight, bias), targets, ignore_index=IGNORED, reduction="sum")
-        return total / (targets != IGNORED).sum().clamp(min=1)
-    mixed = torch.is_autocast_enabled("cpu")
-    with torch.autocast("cpu", enabled=False):
-        half = mixed or (bfloat16 and h.dtype == torch.float32)
-        return _LinearCrossEntropy.apply(h.to(weight.dtype), weight, bias, targets, half)

@@ -9,23 +9,15 @@ vector is one. An operation is written once, for any dtype and any number of lan
 As it stands it takes its dtype from its arguments; `bound` fixes it, so that plain numbers may stand for vectors.
 """
 
-import hashlib
 import inspect
 import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite.ir as ir
 from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
-
-# Numba's cache on disk asks only whether the file of the function itself is new. The types carry the state of the files
-# that a function is made of, and types belong to the cache's key.
-_FILES = ("abreast", "vectors", "functions", "lanes", "jobs", "operands", "tile", "panels", "product")
-_SOURCES = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in _FILES)
-_STATE = hashlib.sha256(b"".join(_SOURCES)).hexdigest()[:8]
 
 FLOATS: dict[str, Any] = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 NUMBERS: dict[str, Any] = {"float32": types.float32, "float64": types.float64}
@@ -38,7 +30,7 @@ class Vec(types.Type):
 
     def __init__(self, dtype: str, count: int, paired: bool = False) -> None:
         self.dtype, self.count, self.paired = dtype, count, paired
-        super().__init__(f"{dtype}x{count}{'_paired' if paired else ''}_{_STATE}")
+        super().__init__(f"{dtype}x{count}{'_paired' if paired else ''}")
 
     @property
     def vec(self) -> "Vec":

@@ -1,59 +1,36 @@
 """The register tile: a small block of a matrix product whose sums never leave the registers.
 
 `tile` holds rows x vectors sums, and for each k multiplies one number of every row of `a` with a row of `w`. Its shape
-fills the registers: 24 sums in AVX-512's or NEON's 32, 12 in the 16 of AVX2 and SSE; the others hold the factors.
+fills the registers: see `lanes.tile_shape`.
 """
 
-import functools
-import platform
-from typing import Any, NamedTuple
+from typing import Any
 
-import llvmlite.binding as llvm
 import llvmlite.ir as ir
 
+from ..lanes import tile_shape
 from .operands import add_product, factors
-from .vectors import INT64, Vec, VectorBuilder, emits
+from .vectors import INT64, VectorBuilder, emits
 
 PANELS = 4  # that one row passes together
-
-
-class Shape(NamedTuple):
-    """The largest tile."""
-
-    rows: int
-    vectors: int
-
-
-def shape(vec: Vec) -> Shape:
-    """The largest tile of these vectors that this machine's registers hold."""
-    if vec.count == 1:
-        return Shape(4, 4)
-    return Shape(6, 4) if _registers() == 32 else Shape(4, 3)
-
-
-@functools.cache
-def _registers() -> int:
-    """How many vector registers there are."""
-    many = platform.machine().lower() in ("aarch64", "arm64") or llvm.get_host_cpu_features().get("avx512f")
-    return 32 if many else 16
 
 
 @emits("int", "pointer")
 def rows_of(b: VectorBuilder, p: Any) -> Any:
     """The rows of the largest tile."""
-    return INT64(shape(b.vec).rows)
+    return INT64(tile_shape(b.count).rows)
 
 
 @emits("int", "pointer")
 def panel_of(b: VectorBuilder, p: Any) -> Any:
     """The columns of the largest tile: what a panel of a packed matrix is wide."""
-    return INT64(shape(b.vec).vectors * b.count)
+    return INT64(tile_shape(b.count).vectors * b.count)
 
 
 @emits("pointer", "pointer")
 def room_of(b: VectorBuilder, p: Any) -> Any:
     """Room on the stack for the largest tile."""
-    rows, vectors = shape(b.vec)
+    rows, vectors = tile_shape(b.count)
     with b.ir.goto_entry_block():
         return b.ir.bitcast(b.ir.alloca(b.type, rows * vectors), b.number.as_pointer())
 
@@ -65,7 +42,7 @@ def tile(b: VectorBuilder, rows: Any, vectors: Any, *args: Any) -> None:
     For r < rows and j < vectors * lanes; K >= 1. With plus = 1 the sum is added to c. All of rows * vectors * lanes
     numbers of c are written. What a and w hold may be pairs: see operands.py.
     """
-    most = shape(b.vec)
+    most = tile_shape(b.count)
     done = b.ir.append_basic_block("tile.done")
     which = b.ir.add(b.ir.mul(rows, INT64(most.vectors + 1)), vectors)
     switch = b.ir.switch(which, done)
@@ -86,7 +63,7 @@ def tile_of_one_row(b: VectorBuilder, a: Any, ks: Any, w: Any, far: Any, K: Any,
     The panels begin `far` numbers one after the other. The sums are the same to the last bit. They are more than a
     tile's row has: so many that the next term of each is never waited for, and one row costs what it takes to read w.
     """
-    vectors, zero = shape(b.vec).vectors, INT64(0)
+    vectors, zero = tile_shape(b.count).vectors, INT64(0)
     _Tile(b, 1, PANELS * vectors, far).emit(a, zero, ks, w, INT64(vectors * b.count), K, c, zero, plus)
 
 
@@ -149,5 +126,5 @@ class _Tile:
         """Where vector v of w's first row lies."""
         if self.far is None:
             return INT64(v * self.b.count)
-        panel, v = divmod(v, shape(self.b.vec).vectors)
+        panel, v = divmod(v, tile_shape(self.b.count).vectors)
         return self.b.ir.add(self.b.ir.mul(self.far, INT64(panel)), INT64(v * self.b.count))

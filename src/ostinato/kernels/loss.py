@@ -1,0 +1,59 @@
+"""Losses that never hold what they are made of: which parts they are computed by."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
+from torch.nn import functional as F
+
+from .dispatch import PREFERENCE, forced
+from .torch.softmax import LinearCrossEntropy, TorchParts
+
+IGNORED = -100  # a target that does not count: padding
+LARGE = 2048  # entries of a vocabulary from which it pays to go block by block
+
+
+def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, bfloat16: bool = False) -> Tensor:
+    """Mean cross-entropy in nats of softmax(h W^T + b) against `targets`; a target of -100 does not count.
+
+    Where none counts it is 0.
+
+    Args:
+        h: [N, H]. weight: [V, H]. bias: [V].
+        targets: [N] int64 in 0..V-1, or -100.
+        bfloat16: products in bfloat16 (sums and softmax in the weight's dtype): the loss moves by about 1e-3 nats.
+            Under autocast they are so anyway.
+
+    Large vocabularies go block by block (no second derivative there), on the CPU by our own kernels; small ones through
+    torch's functions.
+    """
+    if weight.shape[0] < LARGE or h.device.type != "cpu" or not torch.is_grad_enabled() or not len(targets):
+        total = F.cross_entropy(F.linear(h, weight, bias), targets, ignore_index=IGNORED, reduction="sum")
+        return total / (targets != IGNORED).sum().clamp(min=1)
+    mixed = torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", enabled=False):
+        half = mixed or (bfloat16 and h.dtype == torch.float32)
+        parts = partial(_parts(weight, targets, half), half=half)
+        return LinearCrossEntropy.apply(h.to(weight.dtype).contiguous(), weight, bias, targets, parts)
+
+
+def _parts(weight: Tensor, targets: Tensor, half: bool) -> Any:
+    """Our own products, where they may run and are the faster ones."""
+    watched = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
+    asked = forced() == "cpu" or (forced() is None and "cpu" in PREFERENCE["cpu"])
+    if watched or not asked or weight.dtype not in (torch.float32, torch.float64) or weight.shape[0] >= 1 << 24:
+        return TorchParts
+    from .cpu.operands import native_bfloat16
+
+    if half and (weight.dtype != torch.float32 or not native_bfloat16()):
+        return TorchParts
+    low, high = int(targets.min()), int(targets.max())
+    if high >= weight.shape[0] or low < IGNORED or (low < 0 and low != IGNORED):
+        raise IndexError(
+            f"targets must lie in 0..{weight.shape[0] - 1}, or be {IGNORED}, and reach from {low} to {high}"
+        )
+    from .cpu.softmax import OwnParts
+
+    return OwnParts
