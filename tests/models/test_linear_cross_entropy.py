@@ -1,7 +1,6 @@
 """The softmax layer that never holds all logits. Oracle: torch's linear and cross_entropy."""
 
 import math
-
 from collections.abc import Iterator
 
 import pytest

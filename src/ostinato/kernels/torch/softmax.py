@@ -71,7 +71,7 @@ class TorchParts:
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """(h [N, H], weight [V, H], bias [V], targets [N], make) to the mean loss; `make` gives parts for weight and bias."""
+    """(h [N, H], weight [V, H], bias [V], targets [N], make) to the mean loss; make(weight, bias) gives the parts."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, make: Callable[..., Any]) -> Tensor:
