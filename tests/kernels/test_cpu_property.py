@@ -6,7 +6,7 @@ A kernel is compiled for each cell, width and dtype, and those are few; all else
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
@@ -66,10 +66,9 @@ Made = tuple[Callable[[], Recurrent[Any]], int, torch.dtype]
 MODELS: dict[str, Made] = {
     **{name: (lambda name=name: cells[name](*widths(name)), widths(name)[0], torch.float32) for name in cells},
     "own": (lambda: OwnCell(3, 33), 3, torch.float64),
-    "own, one wide": (lambda: OwnCell(3, 1), 3, torch.float32),
     "zoneout": (lambda: Zoneout(cells["lstm"](3, 7), (0.3, 0.6)), 3, torch.float32),
-    "dropconnect": (lambda: DropConnect(cells["gru"](3, 7), 0.4), 3, torch.float64),
-    "recurrent dropout": (lambda: RecurrentDropout(cells["mgu"](3, 33), 0.4), 3, torch.float32),
+    "dropconnect": (lambda: DropConnect(cells["gru"](1, 7), 0.4), 1, torch.float32),
+    "recurrent dropout": (lambda: RecurrentDropout(cells["mgu"](*widths("mgu")), 0.4), widths("mgu")[0], torch.float32),
     "nested": (lambda: LearnedState(Zoneout(DropConnect(cells["elman"](3, 7), 0.2), 0.1)), 3, torch.float64),
 }
 
@@ -133,7 +132,7 @@ def conditions(threads: int, wide: int = 1 << 60) -> Iterator[None]:
 
 
 def everything(model: Recurrent[Any], d_in: int, dtype: torch.dtype, backend: str, call: Call) -> list[Tensor]:
-    """Outputs, the state, and the gradients of all that learns."""
+    """Outputs, the state, and the gradients of what learns."""
     model = copy.deepcopy(model).to(dtype).train(call.training)
     torch.manual_seed(call.seed)
     x = laid_out(torch.randn(call.rows, call.steps, d_in).to(dtype), call.layout)
@@ -157,11 +156,13 @@ def everything(model: Recurrent[Any], d_in: int, dtype: torch.dtype, backend: st
 
 @pytest.mark.parametrize("name", MODELS)
 @given(call=calls())
-@settings(drawn, max_examples=10)
+@settings(drawn, max_examples=9)
 def test_a_kernel_is_the_walk(name: str, call: Call) -> None:
     make, d_in, dtype = MODELS[name]
     torch.manual_seed(0)
     model = make()
+    if name not in ("lstm", "own", "zoneout") and not any(call.learns):  # or one more kernel each is compiled
+        call = replace(call, learns=(True,))
     with conditions(call.threads, call.wide):
         got = everything(model, d_in, dtype, "cpu", call)
     want = everything(model, d_in, torch.float64, "reference", call)

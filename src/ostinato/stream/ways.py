@@ -40,7 +40,7 @@ class Compiled:
             raise Outside("", "the model is not on the CPU")
         if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
             raise Outside("", "its weights must be float32 or float64, all of one dtype")
-        from ..kernels.cpu.stream import Stream, StreamKernel  # Numba takes its time to import
+        from ..kernels.cpu.stream import Stream, StreamKernel
 
         dtype = kinds.pop()
         start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
