@@ -194,7 +194,7 @@ def test_refusals_are_sentences() -> None:
     class Branching(OwnCell):
         recurrence = Recurrence("branching", lambda a, h: (a if a.sum() > 0 else h, h), norm_gates)
 
-    assert "its step cannot be traced" in Branching(4, 6).explain(x)
+    assert "its step branches on the values of a tensor; torch.where can be traced" in Branching(4, 6).explain(x)
 
 
 def test_a_wrong_shape_is_an_error_and_never_memory() -> None:

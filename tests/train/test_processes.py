@@ -36,16 +36,21 @@ PAIRED = options(
 )  # fmt: skip
 
 
+def process_of(*words: object, **variables: str) -> subprocess.Popen[str]:
+    """`ostinato WORDS`, with the kernels that a user gets: in this process the tests choose others."""
+    command = [sys.executable, "-W", "error", "-m", "ostinato", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     """`ostinato WORDS` as a process of its own, which does not outlive the test."""
     processes: list[subprocess.Popen[str]] = []
 
     def begin(*words: object, **variables: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-W", "error", "-m", "ostinato", *map(str, words)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-        pipe = subprocess.PIPE
-        processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
+        processes.append(process_of(*words, **variables))
         return processes[-1]
 
     yield begin
@@ -69,10 +74,12 @@ def wait_for_step(process: subprocess.Popen[str], run: Path, step: int, start: i
 
 
 @pytest.fixture(scope="module")
-def whole(cli: Command, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that is left alone."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert cli("train", "language", "--text", text, "--run", folder, *LONG).code == 0
+    process = process_of("train", "language", "--text", text, "--run", folder, *LONG)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
     return folder
 
 
@@ -123,8 +130,9 @@ def test_ctrl_c_saves_evaluates_and_says_how_to_go_on(
     assert 60 < results["metrics"]["train/steps"] < STEPS
     assert results["metrics"]["valid/perplexity"] > 1
     assert cli("evaluate", run, "--json").code == 0  # what there is can be used
-    said = cli("train", "--resume", run)
-    assert said.code == 0, said.err
+    process = start("train", "--resume", run)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
     assert_same_end(whole, run)
 
 
