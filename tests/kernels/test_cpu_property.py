@@ -62,8 +62,7 @@ def widths(name: str) -> tuple[int, int]:
     return WIDTHS[list(cells).index(name) % len(WIDTHS)]
 
 
-Made = tuple[Callable[[], Recurrent[Any]], int, torch.dtype]
-MODELS: dict[str, Made] = {
+MODELS: dict[str, tuple[Callable[[], Recurrent[Any]], int, torch.dtype]] = {
     **{name: (lambda name=name: cells[name](*widths(name)), widths(name)[0], torch.float32) for name in cells},
     "own": (lambda: OwnCell(3, 33), 3, torch.float64),
     "zoneout": (lambda: Zoneout(cells["lstm"](3, 7), (0.3, 0.6)), 3, torch.float32),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..recurrence import Recurrence
+from ..recurrence import Affine, Recurrence
 from ..recurrent import Cell
 from ..registry import cells
 
@@ -38,8 +38,11 @@ def normalised(a: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     return F.layer_norm(a[..., :split], gain_zr.shape, gain_zr), F.layer_norm(a[..., split:], gain_n.shape, gain_n)
 
 
-def gates(drive: Tensor, state: LayerNormGRUState, w_rec: Tensor, gain_rec: Tensor, b_n: Tensor) -> LayerNormGRUGates:
-    z_in, r_in, n_in = drive.chunk(3, dim=-1)
+def gates(
+    drive: Tensor, state: LayerNormGRUState, w_rec: Tensor, gain_in: Tensor, bias: Tensor, gain_rec: Tensor, b_n: Tensor
+) -> LayerNormGRUGates:
+    # The input is normalised here, not in the drive: a kernel does it on the way.
+    z_in, r_in, n_in = (torch.cat(normalised(drive, gain_in), dim=-1) + bias).chunk(3, dim=-1)
     zr_rec, n_rec = normalised(state.h @ w_rec.mT, gain_rec)
     z_rec, r_rec = zr_rec.chunk(2, dim=-1)
     r = (r_in + r_rec).sigmoid()
@@ -70,8 +73,8 @@ class LayerNormGRU(Cell[LayerNormGRUState]):
     def initial_state(self, batch: int) -> LayerNormGRUState:
         return LayerNormGRUState(self.w_rec.new_zeros(batch, len(self.b_n)))
 
-    def drive(self, x: Tensor) -> Tensor:
-        return torch.cat(normalised(F.linear(x, self.w_in.weight), self.gain_in), dim=-1) + self.w_in.bias
+    def drive(self, x: Tensor) -> Affine:
+        return Affine(x, self.w_in.weight, None)
 
     def weights(self) -> tuple[Tensor, ...]:
-        return self.w_rec, self.gain_rec, self.b_n
+        return self.w_rec, self.gain_in, self.w_in.bias, self.gain_rec, self.b_n

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..recurrence import Recurrence
+from ..recurrence import Affine, Recurrence
 from ..recurrent import Cell
 from ..registry import cells
 
@@ -38,9 +38,12 @@ class LayerNormLSTMGates(NamedTuple):
 
 
 def gates(
-    drive: Tensor, state: LayerNormLSTMState, w_rec: Tensor, gain_rec: Tensor, gain_c: Tensor, shift_c: Tensor
-) -> LayerNormLSTMGates:
-    i, f, g, o = (drive + F.layer_norm(state.h @ w_rec.mT, gain_rec.shape, gain_rec)).chunk(4, dim=-1)
+    drive: Tensor, state: LayerNormLSTMState, w_rec: Tensor, gain_in: Tensor, bias: Tensor, gain_rec: Tensor,
+    gain_c: Tensor, shift_c: Tensor,
+) -> LayerNormLSTMGates:  # fmt: skip
+    # The input is normalised here, not in the drive: a kernel does it on the way.
+    read = F.layer_norm(drive, gain_in.shape, gain_in, bias)
+    i, f, g, o = (read + F.layer_norm(state.h @ w_rec.mT, gain_rec.shape, gain_rec)).chunk(4, dim=-1)
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     c = f * state.c + i * g
     return LayerNormLSTMGates(i, f, g, o, c, F.layer_norm(c, gain_c.shape, gain_c, shift_c))
@@ -73,8 +76,8 @@ class LayerNormLSTM(Cell[LayerNormLSTMState]):
     def initial_state(self, batch: int) -> LayerNormLSTMState:
         return LayerNormLSTMState(*(self.w_rec.new_zeros(batch, self.w_rec.shape[1]) for _ in range(2)))
 
-    def drive(self, x: Tensor) -> Tensor:
-        return F.layer_norm(F.linear(x, self.w_in.weight), self.gain_in.shape, self.gain_in, self.w_in.bias)
+    def drive(self, x: Tensor) -> Affine:
+        return Affine(x, self.w_in.weight, None)
 
     def weights(self) -> tuple[Tensor, ...]:
-        return self.w_rec, self.gain_rec, self.gain_c, self.shift_c
+        return self.w_rec, self.gain_in, self.w_in.bias, self.gain_rec, self.gain_c, self.shift_c

@@ -148,8 +148,15 @@ def _derive(recurrence: Any, *described: Any) -> Derived | str:
     except Outside as error:
         functions = [getattr(f, "func", f) for f in (recurrence.gates, recurrence.update) if f is not None]
         rows = pytree.tree_map(lambda t: t[None], (drive, state))
-        line = written_at(error.op, step_of(recurrence), functions, (*rows, *weights)) if error.op else ""
+        line = _line(error.op, step_of(recurrence), functions, (*rows, *weights)) if error.op else ""
         return f"{error}" + (f" ({line})" if line else "")
+
+
+def _line(op: str, step: Any, functions: Sequence[Any], example: Any) -> str:
+    try:
+        return written_at(op, step, functions, example)
+    except Exception:  # the user's step, which may not take one row
+        return ""
 
 
 def _check(drive: Any, state: Any, lengths: Tensor | None, resets: Tensor | None, initial: Any) -> None:
