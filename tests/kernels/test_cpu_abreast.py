@@ -68,6 +68,29 @@ def test_a_stream(kind: Any, hidden: int, way: str, threads: int, monkeypatch: p
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
+def test_in_a_crowd_they_go_alone_for_a_while() -> None:
+    crowd = abreast.Crowd(3)
+    crowd.note(given_way=5, steps=100)  # a few times is nothing
+    assert not crowd.alone()
+    crowd.note(given_way=50, steps=100)
+    assert [crowd.alone() for _ in range(4)] == [True, True, False, False]
+
+
+def test_waiting_in_a_crowd_changes_no_bit(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(abreast, "WIDE", 0)
+    torch.manual_seed(0)
+    cell, x = GRU(2, 16).eval(), torch.randn(300, 2)
+    session = Session(cell)
+    calm = torch.stack([session(row) for row in x])
+    monkeypatch.setattr(abreast.Shares, "given_way", lambda _: 1 << 20)
+    session.reset()
+    assert torch.equal(torch.stack([session(row) for row in x]), calm)
+    with torch.no_grad(), kernels.backend("cpu"):
+        first, second = cell(x[None])[0], cell(x[None])[0]
+    abreast.CROWD.left = 0
+    assert torch.equal(first, second)
+
+
 def test_many_meetings(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     """Who overtakes whom changes nothing, however often they meet."""
     monkeypatch.setattr(abreast, "WIDE", 0)

@@ -169,8 +169,11 @@ def test_bad_input_is_told(model: Recurrent[Any]) -> None:
         with pytest.raises(ValueError, match=rf"must lie in 0\.\.49, and reach from {token}"):
             reader(token)
     assert reader(49).shape == (50,)
-    with pytest.raises(ValueError, match="at least one sequence"):
-        Session(model, batch=0)
+    for batch in (0, 2.5, True):
+        with pytest.raises(ValueError, match="batch is how many sequences a session reads, 1 or more, and is"):
+            Session(model, batch=batch)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a session reads with a Recurrent, and got a Linear; write Stack\(Pointwise"):
+        Session(nn.Linear(3, 3).eval())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="training mode"):
         Session(deep())
     with pytest.raises(TypeError, match="reads the whole sequence"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import tree
-from ..recurrent import Recurrent, must_stream
+from ..recurrent import Layer, Recurrent, must_stream
 from ..train import checkpoint
 from .ways import Compiled, Plain, way
 
@@ -39,18 +39,22 @@ class Session:
         batch: how many sequences.
 
     Raises:
-        TypeError: the model, or a part of it, reads whole sequences.
-        ValueError: the model is in training mode; batch is below 1. From a call: x has another shape than is read.
+        TypeError: the model is no Recurrent, or a part of it reads whole sequences.
+        ValueError: the model is in training mode; batch is no number of sequences. From a call: x has another shape than
+            is read.
     """
 
     def __init__(self, model: Recurrent[Any], batch: int = 1) -> None:
+        if not isinstance(model, Layer):
+            name = type(model).__name__
+            raise TypeError(f"a session reads with a Recurrent, and got a {name}; write Stack(Pointwise(...), ...)")
         must_stream(model)
         if model.training:
             raise ValueError(
                 "a session reads with a trained model, and this one is in training mode; call model.eval()"
             )
-        if batch < 1:
-            raise ValueError(f"a session reads at least one sequence, and batch is {batch}")
+        if type(batch) is not int or batch < 1:
+            raise ValueError(f"batch is how many sequences a session reads, 1 or more, and is {batch!r}")
         self.model, self.batch, self.steps = model, batch, 0
         self._way: Compiled | Plain | None = None
         self._packed: str | None = None  # which weights are

@@ -9,6 +9,8 @@ A matrix's place is taken by a description of this thread's part, `WORDS` intege
     me, count, first column, columns, numbers of a packed column, stride of staging, control, multiply, give_way,
     packed columns, staging
 
+Where other processes hold the cores, who waits for a thread waits long: then threads go alone for a while.
+
 Results are staged in two places by turns: who writes into the first one again has met the others since they read it.
 """
 
@@ -23,8 +25,28 @@ from .jobs import c_function, spans
 from .lanes import lanes
 
 WORDS = 11
-LINE = 8  # integers of a cache line: each thread counts its meetings on one of its own
+LINE = 8  # integers of a cache line: each thread counts on one of its own how often it met, and gave its core away
 WIDE = 3 << 17  # bytes of matrices from which it pays to meet at each product
+
+
+class Crowd:
+    """Whether others hold the cores, as far as the waiting tells; after that, so many calls go alone."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls, self.left = calls, 0
+
+    def alone(self) -> bool:
+        """Whether the next call goes alone."""
+        self.left = max(0, self.left - 1)
+        return self.left > 0
+
+    def note(self, given_way: int, steps: int) -> None:
+        """How often threads gave their cores away in so many steps."""
+        if given_way > 4 + steps // 16:
+            self.left = self.calls
+
+
+CROWD = Crowd(64)
 
 
 class Shares:
@@ -50,6 +72,8 @@ class Shares:
         self.staging = torch.zeros(2 * stride, dtype=getattr(torch, dtype))
         self.control = torch.zeros(count + 1, LINE, dtype=torch.int64)
         control = -(-self.control.data_ptr() // (8 * LINE)) * (8 * LINE)
+        skipped = (control - self.control.data_ptr()) // 8
+        self._lines = self.control.view(-1)[skipped : skipped + count * LINE].view(count, LINE).numpy()
         self.words = torch.zeros(count, len(matrices), WORDS, dtype=torch.int64)
         self.places: list[dict[str, int]] = [{} for _ in range(count)]  # thread -> name -> what stands for the matrix
         for number, (name, (packed, columns)) in enumerate(matrices.items()):
@@ -61,6 +85,12 @@ class Shares:
                 ends = (packed.data_ptr() + depth * first * packed.element_size(), self.staging.data_ptr())
                 self.words[me, number] = torch.tensor((*head, *ends))
                 self.places[me][name] = self.words[me, number].data_ptr()
+
+    def given_way(self) -> int:
+        """How often threads gave their cores away while they waited, since the last time this was asked."""
+        total = int(self._lines[:, 1].sum())
+        self._lines[:, 1] = 0
+        return total
 
 
 def pays(packed: Iterable[Tensor]) -> bool:

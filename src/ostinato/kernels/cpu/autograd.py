@@ -58,7 +58,8 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         size = sum(ctx.counts)
-        tensors, kept = ctx.saved_tensors[:size], ctx.saved_tensors[size:]
+        saved = ctx.saved_tensors  # asked for once: checkpointing gives them once
+        tensors, kept = saved[:size], saved[size:]
         if torch.is_grad_enabled():  # create_graph: by the reference loop, whose gradient has a derivative
             return None, None, None, *again(ctx.derived, ctx.marks, ctx.counts, tensors, cots)
         drive, start, weights, initial = parts(tensors, ctx.counts)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from ..table import ANY, Affine, kernel
@@ -36,6 +37,8 @@ def refuses(
         return f"it is written for float32 or float64 throughout, and this call has {names}"
     if peek_interpreter_stack() is not None:
         return "inside a torch.func transform only the reference can be differentiated further"
+    if forward_ad._current_level >= 0:  # pyright: ignore[reportAttributeAccessIssue]
+        return "in forward mode only the reference can be differentiated"
     driven = [drive.x] if isinstance(drive, Affine) else pytree.tree_leaves(drive)
     if any(t.ndim != 3 or t.shape[:2] != driven[0].shape[:2] for t in driven):
         return "its drive must be [B, T, features], with the same rows and steps in all leaves"

@@ -79,7 +79,8 @@ class NumbaMachine:
         given = [arrays[name] for name in direction.arrays]
         assert all(t.is_contiguous() and t.dtype == self.dtype for t in given)
         threads = torch.get_num_threads()
-        if rows < threads and abreast.pays(arrays[name] for name in direction.columns):
+        wide = rows < threads and abreast.pays(arrays[name] for name in direction.columns)
+        if wide and not abreast.CROWD.alone():
             self._abreast(direction, rows, steps, arrays, options)
             return
         spans = _spans(rows, threads)
@@ -124,6 +125,7 @@ class NumbaMachine:
             words.append(array("q", [*head, *given]))
         jobs = [(address, w.buffer_info()[0]) for w in words]
         Abreast(jobs[1:], jobs[0]).run()
+        abreast.CROWD.note(shares.given_way(), steps)
 
 
 def _spans(n: int, parts: int) -> Sequence[tuple[int, int]]:

@@ -144,7 +144,9 @@ def _derive(recurrence: Any, *described: Any) -> Derived | str:
         pytree.tree_unflatten([torch.empty(shape, dtype=dtype) for shape in shapes], spec) for shapes, spec in trees
     )
     try:
-        return operators.known(Derived(recurrence, drive, state, weights, machine(dtype, products), inputs=inputs))
+        with torch.autograd.set_detect_anomaly(False):  # it would look for NaN in what has no values
+            made = Derived(recurrence, drive, state, weights, machine(dtype, products), inputs=inputs)
+        return operators.known(made)
     except Outside as error:
         functions = [getattr(f, "func", f) for f in (recurrence.gates, recurrence.update) if f is not None]
         rows = pytree.tree_map(lambda t: t[None], (drive, state))

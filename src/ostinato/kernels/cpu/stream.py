@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ..lower.evaluate import Evaluated
-from .abreast import Shares, pays, product
+from .abreast import Crowd, Shares, pays, product
 from .derived import Derived
 from .frame import HEAD as WORDS_BEFORE
 from .machine import machine
 from .team import Abreast
 
+ASKED = 64  # steps after which threads are asked how long they waited
 CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 HEAD = len(WORDS_BEFORE)
 
@@ -78,6 +79,7 @@ class Stream:
         self.x, self.y = (HEAD + direction.arrays.index(name) for name in ("drive0", "out"))
         alone = self._words(self.scratch[count], owner.multiply, {})
         self.words, self.together = [alone], None
+        self.crowd, self.since = Crowd(1000), 0  # steps since the threads were asked how they fared
         if count > 1:
             matrices = {name: (kernel.weights[name], columns) for name, columns in direction.columns.items()}
             self.shares = Shares(matrices, count, rows, owner.name, owner.multiply)
@@ -98,10 +100,14 @@ class Stream:
         """Reads [B, steps, features] at the address x, writes [B, steps, features] to y, and moves the states."""
         for words in self.words:
             words[0], words[self.x], words[self.y] = steps, x, y
-        if self.together is None:
+        if self.together is None or self.crowd.alone():
             self.call(self.at)
-        else:
-            self.together.run()
+            return
+        self.together.run()
+        self.since += steps
+        if self.since >= ASKED:
+            self.crowd.note(self.shares.given_way(), self.since)
+            self.since = 0
 
     def load(self, states: Sequence[Tensor]) -> None:
         """Takes over the leaves of a state."""

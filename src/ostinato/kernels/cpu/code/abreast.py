@@ -29,7 +29,7 @@ def met(b: VectorBuilder, p: Any, control: Any, me: Any) -> Any:
 
 @emits("void", "pointer", "int", "int", "int", "int")
 def meet(b: VectorBuilder, p: Any, control: Any, me: Any, count: Any, give_way: Any) -> None:
-    """Waits until all threads are here; what they wrote before, all see after."""
+    """Waits until all threads are here, and counts how often it gave its core away; what they wrote, all see after."""
     build = b.ir
     mine = _counter(b, control, me)
     turn = build.add(build.load(mine), INT64(1))
@@ -57,6 +57,8 @@ def meet(b: VectorBuilder, p: Any, control: Any, me: Any, count: Any, give_way: 
     patient = build.or_(build.icmp_signed("<", more, INT64(SPINS)), build.icmp_signed("==", give_way, INT64(0)))
     build.cbranch(patient, wait, let)
     build.position_at_end(let)
+    given_way = build.gep(mine, [INT64(1)])
+    build.store(build.add(build.load(given_way), INT64(1)), given_way)
     kind = ir.FunctionType(ir.IntType(32), [])
     build.call(build.inttoptr(give_way, kind.as_pointer()), [])
     spins.add_incoming(INT64(0), let)
