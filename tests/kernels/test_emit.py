@@ -110,7 +110,7 @@ def test_one_step_of_one_row() -> None:
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("together", [1, 4, 7, 96])
 @pytest.mark.parametrize("kind", ["whole", "lengths and resets"])
-@pytest.mark.parametrize("name", ["lstm", "gru", "layernorm_lstm"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm"])
 def test_a_drive_made_in_parts(
     name: str, kind: str, together: int, biased: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,8 +40,7 @@ class Session:
 
     Raises:
         TypeError: the model is no Recurrent, or a part of it reads whole sequences.
-        ValueError: the model is in training mode; batch is no number of sequences. From a call: x has another shape than
-            is read.
+        ValueError: the model is in training mode; batch is no number of sequences. From a call: x does not fit.
     """
 
     def __init__(self, model: Recurrent[Any], batch: int = 1) -> None:

@@ -1,0 +1,77 @@
+"""The backend "cpu" under torch's modes: autocast, checkpointing, forward mode, anomaly mode."""
+
+import copy
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from test_cpu_scan import OwnCell, everything
+from torch.utils.checkpoint import checkpoint
+
+from ostinato import kernels
+from ostinato.cells import GRU, LSTM, MGU
+from ostinato.kernels.cpu import operands
+
+
+@pytest.mark.parametrize("hidden", [7, 64])
+@pytest.mark.parametrize("cell_class", [LSTM, GRU, MGU, OwnCell])
+def test_mixed_precision_rounds_the_factors_of_products_alone(
+    cell_class: Any, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operands, "native_bfloat16", lambda: True)  # elsewhere the same, more slowly
+    torch.manual_seed(0)
+    cell, lengths = cell_class(20, hidden), torch.tensor([12, 3, 12, 0, 7])
+    x = torch.randn(5, 12, 20)
+    want = everything(copy.deepcopy(cell), x, "reference", torch.float64, lengths=lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = everything(cell, x, "cpu", torch.float32, lengths=lengths)
+        low = everything(cell, x.bfloat16().float(), "cpu", torch.float32, lengths=lengths)
+    exact = everything(cell, x, "cpu", torch.float32, lengths=lengths)
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine.dtype == torch.float32
+        error = float((mine.double() - theirs).norm() / theirs.norm())
+        assert error < 2e-2
+    assert any(not torch.equal(a, b) for a, b in zip(got, exact, strict=True))
+    assert torch.equal(low[0], got[0])  # x is a factor too
+
+
+def test_without_fast_products_mixed_precision_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operands, "native_bfloat16", lambda: False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "cpu: not chosen, this processor has no products of bfloat16" in MGU(4, 6).explain(torch.randn(3, 5, 4))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("cell_class", [LSTM, GRU, OwnCell])
+def test_checkpointed_gradients_are_the_same(cell_class: Any, reentrant: bool) -> None:
+    torch.manual_seed(0)
+    cell, x = cell_class(4, 6), torch.randn(3, 5, 4, requires_grad=True)
+    learnt = [x, *cell.parameters()]
+    with kernels.backend("cpu"):
+        want = torch.autograd.grad(cell(x)[0].sum(), learnt)
+        y = checkpoint(lambda x: cell(x)[0], x, use_reentrant=reentrant)
+        y.sum().backward()
+    assert all(torch.equal(t.grad, w) for t, w in zip(learnt, want, strict=True))
+
+
+# torch's own forward mode still compiles by TorchScript.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_forward_mode_takes_the_loop() -> None:
+    cell, x = MGU(4, 6), torch.randn(3, 5, 4)
+    slope = torch.randn_like(x)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, slope)
+        assert "cpu: not chosen, in forward mode only the reference" in cell.explain(dual)
+        got = torch.autograd.forward_ad.unpack_dual(cell(dual)[0]).tangent
+    want = torch.func.jvp(lambda x: cell(x)[0], (x,), (slope,))[1]
+    torch.testing.assert_close(got, want)
+
+
+def test_a_first_use_in_anomaly_mode_derives_all_the_same() -> None:
+    cell, x = OwnCell(3, 13), torch.randn(2, 5, 3)
+    with torch.autograd.set_detect_anomaly(True), kernels.backend("cpu"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        y, _ = cell(x)
+        y.sum().backward()
+    assert "Scan" in str(y.grad_fn)
