@@ -70,9 +70,9 @@ def test_a_stream(kind: Any, hidden: int, way: str, threads: int, monkeypatch: p
 
 def test_in_a_crowd_they_go_alone_for_a_while() -> None:
     crowd = abreast.Crowd(3)
-    crowd.note(given_way=5, steps=100)  # a few times is nothing
+    crowd.note(given_way=50, steps=100)  # a few times is nothing
     assert not crowd.alone()
-    crowd.note(given_way=50, steps=100)
+    crowd.note(given_way=500, steps=100)
     assert [crowd.alone() for _ in range(4)] == [True, True, False, False]
 
 
