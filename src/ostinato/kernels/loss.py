@@ -50,7 +50,7 @@ def _parts(weight: Tensor, targets: Tensor, half: bool) -> Any:
     if half and (weight.dtype != torch.float32 or not native_bfloat16()):
         return TorchParts
     low, high = int(targets.min()), int(targets.max())
-    if high >= weight.shape[0] or low < IGNORED or (low < 0 and low != IGNORED):
+    if high >= weight.shape[0] or (low < 0 and low != IGNORED):
         raise IndexError(
             f"targets must lie in 0..{weight.shape[0] - 1}, or be {IGNORED}, and reach from {low} to {high}"
         )

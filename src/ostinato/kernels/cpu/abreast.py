@@ -37,8 +37,9 @@ class Crowd:
 
     def alone(self) -> bool:
         """Whether the next call goes alone."""
-        self.left = max(0, self.left - 1)
-        return self.left > 0
+        rests = self.left > 0
+        self.left -= rests
+        return rests
 
     def note(self, given_way: int, steps: int) -> None:
         """How often threads gave their cores away in so many steps."""
