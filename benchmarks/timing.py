@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 LEAST = 5  # rounds
+TURN = 0.02  # seconds that a turn lasts at least: in a loop of training no run begins with sleeping threads either
 MOST = 200
 # Threads of a pool go on spinning after their work. Where contenders bring pools of their own, each waits so long.
 CALM = 0.01  # seconds
@@ -36,7 +37,10 @@ class Race(NamedTuple):
 
 
 def race(contenders: Mapping[str, Callable[[], object]], seconds: float, pause: float = 0.0) -> Race:
-    """All are run twice to warm up, then by turns for about `seconds`, at least 5 rounds; each is first in its turn."""
+    """All are run twice to warm up, then by turns for about `seconds`, at least 5 rounds; each is first in its turn.
+
+    A turn repeats what is short for 20 ms; its time is the mean.
+    """
     for _ in range(2):
         for run in contenders.values():
             run()
@@ -49,13 +53,20 @@ def race(contenders: Mapping[str, Callable[[], object]], seconds: float, pause: 
             for name in order:
                 if pause:
                     time.sleep(pause)
-                run = contenders[name]
-                began = time.perf_counter()
-                run()
-                times[name].append((time.perf_counter() - began) * 1e3)
+                times[name].append(turn(contenders[name]) * 1e3)
             order.append(order.pop(0))
             rounds += 1
     finally:
         if was_on:
             gc.enable()
     return Race(times)
+
+
+def turn(run: Callable[[], object]) -> float:
+    """Seconds of a run, the mean of a turn."""
+    began, runs, passed = time.perf_counter(), 0, 0.0
+    while passed < TURN:
+        run()
+        runs += 1
+        passed = time.perf_counter() - began
+    return passed / runs

@@ -61,7 +61,7 @@ class Recurrence:
         """The reference scan, step by step, and the oracle of every kernel.
 
         Args:
-            drive: an `Affine`, or a tree of [B, T, ...].
+            drive: a tree of [B, T, ...] and of `Affine`s.
             state: before the first step; every leaf [B, ...].
             lengths: [B] int64. Past its length a row rests: same state, output zero.
             resets: [B, T] bool. A new sequence begins AT that step, from `initial`.
@@ -99,7 +99,7 @@ class Recurrence:
         # Dynamo gives trees of tensors and words to that call, and no None.
         given = {name: tree for name, tree in options.items() if tree is not None}
         affine = isinstance(drive, Affine)
-        parts = tuple(t for t in drive if t is not None) if affine else drive
+        parts = tuple(t for t in drive if t is not None) if affine else kernels.computed(drive)
         out, *leaves = opaque.scan(self._itself, kernels.forced() or "", affine, parts, state, weights, given)
         return out, tree.like(state, leaves)
 

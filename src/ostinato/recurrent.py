@@ -80,7 +80,7 @@ class Cell(Recurrent[S]):
 
     @abstractmethod
     def drive(self, x: Tensor) -> Any:
-        """All that depends on the input alone, for all steps at once: an `Affine`, or a tree of [B, T, ...]."""
+        """All that depends on the input alone, for all steps at once: a tree of [B, T, ...] and of `Affine`s."""
 
     def weights(self) -> tuple[Tensor, ...]:
         """What `recurrence.gates` gets after the state, as parameters of this module."""

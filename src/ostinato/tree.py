@@ -17,6 +17,11 @@ def map(fn: Callable[..., Any], tree: T, *rest: T) -> T:
 
 def leaves(tree: Any) -> list[Tensor]:
     """The tensors of a tree, in order."""
+    # What most trees are, without a walk: each scan asks several times.
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, tuple) and all(isinstance(part, Tensor) for part in tree):
+        return list(tree)
     return pytree.tree_leaves(tree)
 
 
@@ -27,6 +32,8 @@ def structure(tree: Any) -> pytree.TreeSpec:
 
 def like(tree: Any, new: Sequence[Tensor]) -> Any:
     """The structure of `tree` filled with the leaves `new`."""
+    if isinstance(tree, tuple) and len(tree) == len(new) and all(isinstance(part, Tensor) for part in tree):
+        return type(tree)(*new) if hasattr(tree, "_fields") else tuple(new)
     return pytree.tree_unflatten(list(new), structure(tree))
 
 

@@ -18,6 +18,7 @@ from numba.core import config
 
 from ostinato.kernels.cpu import cache, objects
 from ostinato.kernels.cpu.cache import Scope, entry, load
+from ostinato.kernels.cpu.lanes import lanes
 from ostinato.kernels.cpu.team import together
 
 AXPY = f"""
@@ -106,7 +107,9 @@ def test_what_was_compiled_for_something_else_is_not_found(change: str, monkeypa
         monkeypatch.setattr(cache, "_ground", lambda: (*ground, "newer"))
     else:
         monkeypatch.setenv("OSTINATO_LANES", "2")
+    lanes.cache_clear()
     assert hits(plus(1)) == 0
+    lanes.cache_clear()
 
 
 FLOAT32_STORE, FLOAT32_PTR = (FLOAT32.names()[name] for name in ("store1", "ptr"))

@@ -60,6 +60,9 @@ def pointwise(name: str, *xs: Tensor) -> Tensor:
 def count(request, monkeypatch):
     if request.param != "host":
         monkeypatch.setenv("OSTINATO_LANES", request.param)
+    lanes.cache_clear()
+    yield
+    lanes.cache_clear()
 
 
 @pytest.fixture(params=list(DTYPES))
@@ -174,12 +177,16 @@ def test_rows_are_copied_and_numbers_spread(dtype, count):
 
 def test_lanes_are_those_of_the_machine_or_of_the_environment(monkeypatch):
     monkeypatch.delenv("OSTINATO_LANES", raising=False)
+    lanes.cache_clear()
     assert lanes("float32").count == 2 * lanes("float64").count and lanes("float32") is lanes("float32")
     monkeypatch.setenv("OSTINATO_LANES", "2")
+    lanes.cache_clear()
     assert lanes("float32").count == lanes("float64").count == 2
     for wrong in ("0", "3", "x", "32"):
         monkeypatch.setenv("OSTINATO_LANES", wrong)
+        lanes.cache_clear()
         with pytest.raises(ValueError, match=f"OSTINATO_LANES is '{wrong}'; set it to 1, 2, 4, 8 or 16"):
             lanes("float32")
     with pytest.raises(ValueError, match="no vectors of int8 are written; use float32 or float64"):
         lanes("int8")
+    lanes.cache_clear()

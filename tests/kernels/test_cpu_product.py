@@ -25,6 +25,9 @@ SIZES = [(1, 1, 1), (7, 1, 33), (1, 33, 7), (33, 100, 1), (100, 7, 100), (13, 13
 def count(request, monkeypatch):
     if request.param != "host":
         monkeypatch.setenv("OSTINATO_LANES", request.param)
+    lanes.cache_clear()
+    yield
+    lanes.cache_clear()
 
 
 @pytest.fixture(params=list(DTYPES))

@@ -25,6 +25,9 @@ INF, NAN = float("inf"), float("nan")
 def count(request, monkeypatch):
     if request.param != "host":
         monkeypatch.setenv("OSTINATO_LANES", request.param)
+    lanes.cache_clear()
+    yield
+    lanes.cache_clear()
 
 
 def rounded(x):

@@ -12,20 +12,20 @@ Notes:
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..recurrence import Recurrence
+from ..recurrence import Affine, Recurrence
 from ..recurrent import Cell
 from ..registry import cells
 from .activation import activations
 
 
 class RANDrive(NamedTuple):
-    gates: Tensor  # [B, T, 2H] of i and f
-    content: Tensor  # [B, T, H] c̃
+    gates: Any  # [B, T, 2H] of i and f
+    content: Any  # [B, T, H] c̃
 
 
 class RANState(NamedTuple):
@@ -75,7 +75,8 @@ class RAN(Cell[RANState]):
         return RANState(self.w_rec.new_zeros(batch, self.w_rec.shape[1]))
 
     def drive(self, x: Tensor) -> RANDrive:
-        return RANDrive(self.w_in(x), self.w_in_content(x))
+        content = Affine(x, self.w_in_content.weight, None)
+        return RANDrive(Affine(x, self.w_in.weight, self.w_in.bias), content)
 
     def weights(self) -> tuple[Tensor]:
         return (self.w_rec,)

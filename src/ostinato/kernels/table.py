@@ -2,7 +2,7 @@
 
 A kernel is a scan: `(drive, state, *weights, lengths, resets, initial) -> (out, final leaves)`, with
 
-    drive     an `Affine`, or a tree of tensors [B, T, ...]
+    drive     a tree of tensors [B, T, ...] and of `Affine`s
     state     before the first step, a tree whose leaves are [B, ...]
     lengths   [B] int64 or None: past its length a row rests, its output is zero
     resets    [B, T] bool or None: a new sequence begins at that step
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 Scan = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 Refuses = Callable[..., str | None]
@@ -59,9 +60,27 @@ class Affine(NamedTuple):
             )
 
 
+def leaves(drive: Any) -> list[Any]:
+    """The leaves of a drive, where an `Affine` is one."""
+    if isinstance(drive, Affine | Tensor):
+        return [drive]
+    return pytree.tree_leaves(drive, is_leaf=is_affine)
+
+
+def inputs(drive: Any) -> list[Tensor]:
+    """Of each leaf: what is [B, T, ...] in it."""
+    return [leaf.x if is_affine(leaf) else leaf for leaf in leaves(drive)]
+
+
 def computed(drive: Any) -> Any:
-    """The drive as a tree of tensors [B, T, ...]."""
-    return drive.value() if isinstance(drive, Affine) else drive
+    """The drive as a tree of tensors [B, T, ...], with the values of all `Affine`s in it."""
+    if isinstance(drive, Tensor):
+        return drive
+    return pytree.tree_map(lambda d: d.value() if is_affine(d) else d, drive, is_leaf=is_affine)
+
+
+def is_affine(drive: Any) -> bool:
+    return isinstance(drive, Affine)
 
 
 @dataclass(frozen=True)

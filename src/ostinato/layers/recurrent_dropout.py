@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import tree
-from ..kernels import computed
 from ..recurrence import Recurrence
 from ..recurrent import Cell
 from .chances import chance, chances, only_cell
@@ -88,7 +87,7 @@ class RecurrentDropout(Cell[Any]):
         if not (self.training and self.numbers):
             return inner
         leaves = tree.leaves(self.cell.initial_state(1))
-        return RecurrentDropoutDrive(computed(inner), tuple(_mask(x, leaves[i], self.p[i]) for i in self.numbers))
+        return RecurrentDropoutDrive(inner, tuple(_mask(x, leaves[i], self.p[i]) for i in self.numbers))
 
     def weights(self) -> tuple[Tensor, ...]:
         return self.cell.weights()

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .. import tree
-from ..kernels import computed
 from ..recurrence import Recurrence
 from ..recurrent import Cell
 from .chances import chance, chances, only_cell
@@ -92,7 +91,7 @@ class Zoneout(Cell[Any]):
         if not self.numbers:
             return inner
         leaves = tree.leaves(self.cell.initial_state(1))
-        return ZoneoutDrive(computed(inner), tuple(self._kept(x, leaves[i], self.p[i]) for i in self.numbers))
+        return ZoneoutDrive(inner, tuple(self._kept(x, leaves[i], self.p[i]) for i in self.numbers))
 
     def _kept(self, x: Tensor, leaf: Tensor, p: float) -> Tensor:
         if self.training:

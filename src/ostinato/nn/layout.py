@@ -40,15 +40,20 @@ def rows(given: Any, batch_first: bool) -> tuple[Tensor, Tensor | None]:
     return given if batch_first else given.transpose(0, 1), None
 
 
-def sequence(y: Tensor, lengths: Tensor | None, given: Any, batch_first: bool) -> Any:
-    """y [B, T, H] in the layout of `given`."""
+def sequence(y: Tensor, lengths: Tensor | None, given: Any, batch_first: bool, copy: bool) -> Any:
+    """y [B, T, H] in the layout of `given`; with `copy` in memory of its own.
+
+    Backward may want y as it is, and people change an output in place: `out += residual`.
+    """
     if isinstance(given, PackedSequence):
         ends = torch.full((len(y),), y.shape[1]) if lengths is None else lengths.cpu()
         return given._replace(data=pack_padded_sequence(y, ends, batch_first=True).data)
     if given.ndim == 2:
-        return y[0]
+        y = y[0]
+    elif not batch_first:
+        y = y.transpose(0, 1)
     # Contiguous, as from torch: people call `view` on it.
-    return y if batch_first else y.transpose(0, 1).contiguous()
+    return y.clone(memory_format=torch.contiguous_format) if copy else y.contiguous()
 
 
 def start(leaf: Tensor, given: Any) -> Tensor:

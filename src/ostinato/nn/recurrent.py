@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import tree
 from ..layers.bidirectional import reverse
 from ..recurrence import Affine, Recurrence
-from . import layout, options
+from . import autocast, layout, options
 
 
 class Motion(NamedTuple):
@@ -97,8 +97,15 @@ class TorchRecurrent(nn.Module, ABC):
                 x = layout.dropped(x, input, self.dropout)
             x, states = self._layer(layer, x, before, lengths)
             after += states
-        h_n = tuple(layout.final(torch.stack(leaf), input) for leaf in zip(*after, strict=True))
-        return layout.sequence(x, lengths, input, self.batch_first), h_n if self.leaves > 1 else h_n[0]
+        results = [x, *map(torch.stack, zip(*after, strict=True))]
+        if torch.is_autocast_enabled(x.device.type):
+            dtypes = autocast.returned(self.mode, self.proj_size, input, before)
+            results = [t.to(dtype) for t, dtype in zip(results, dtypes, strict=True)]
+        y, *last = results
+        # With two directions y is their copy already.
+        y = layout.sequence(y, lengths, input, self.batch_first, copy=y.requires_grad and not self.bidirectional)
+        h_n = tuple(layout.final(leaf, input) for leaf in last)
+        return y, h_n if self.leaves > 1 else h_n[0]
 
     def extra_repr(self) -> str:
         """The sizes, and what differs from torch's defaults."""
@@ -142,7 +149,8 @@ class TorchRecurrent(nn.Module, ABC):
     def _start(self, x: Tensor, given: Any, hx: Any) -> list[Tensor]:
         """The leaves of the state before the first step, [num_layers * directions, B, H] each, in the order of x."""
         count, widths = self.num_layers * self._directions, (self.proj_size or self.hidden_size, self.hidden_size)
-        shapes = [(count, len(x), width) for width in widths[: self.leaves]]
+        # Not len(x): a tracer that leaves the batch open would settle it there.
+        shapes = [(count, x.shape[0], width) for width in widths[: self.leaves]]
         if hx is None:
             return [x.new_zeros(shape) for shape in shapes]
         parts = (hx,) if self.leaves == 1 else hx

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..table import Affine, computed
 from .derived import Derived, Options
 
 T = TypeVar("T")
@@ -44,11 +44,11 @@ def _of_product(
 class Scan(torch.autograd.Function):
     """(derived, (lengths, resets), counts of leaves, drive, start, weights, initial) -> (out, states).
 
-    Where the kernel makes its drive itself, x, weight and perhaps bias are given for it.
+    For a leaf of the drive that the kernel makes itself, x, weight and bias or None are given: see `Derived.leaves`.
     """
 
     @staticmethod
-    def forward(ctx: Any, derived: Derived, marks: Marks, counts: Sequence[int], *tensors: Tensor) -> Any:
+    def forward(ctx: Any, derived: Derived, marks: Marks, counts: Sequence[int], *tensors: Any) -> Any:
         drive, start, weights, initial = parts(tensors, counts)
         out, last, kept = derived.forward(drive, start, weights, options(marks, initial))
         ctx.derived, ctx.marks, ctx.counts = derived, marks, counts
@@ -64,12 +64,16 @@ class Scan(torch.autograd.Function):
             return None, None, None, *again(ctx.derived, ctx.marks, ctx.counts, tensors, cots)
         drive, start, weights, initial = parts(tensors, ctx.counts)
         cot, *dlast = (c.contiguous() for c in cots)
-        ddrive, *groups = ctx.derived.backward(drive, start, weights, options(ctx.marks, initial), kept, cot, dlast)
-        if ctx.derived.inside:
-            needs = (*ctx.needs_input_grad[3 : 3 + len(drive)], False)[:3]
-            found = _of_product(ctx.derived.machine, ddrive[0], drive[0], drive[1], needs, ctx.marks[0])
-            ddrive = list(found[: len(drive)])
-        return None, None, None, *ddrive, *(g for group in groups for g in group)
+        derived, needs = ctx.derived, iter(ctx.needs_input_grad[3:])
+        ddrive, *groups = derived.backward(drive, start, weights, options(ctx.marks, initial), kept, cot, dlast)
+        found: list[Tensor | None] = []
+        for leaf, dy in zip(derived.leaves(drive), ddrive, strict=True):
+            if isinstance(leaf, Affine):
+                wanted = [next(needs) for _ in leaf]
+                found += _of_product(derived.machine, dy, leaf.x, leaf.weight, wanted, ctx.marks[0])
+            else:
+                found += [dy] if next(needs) else [None]
+        return None, None, None, *found, *(g for group in groups for g in group)
 
 
 def again(
@@ -77,18 +81,17 @@ def again(
 ) -> list[Tensor | None]:
     """The gradients with a graph of their own."""
     drive, start, weights, initial = parts(tensors, counts)
-    if derived.inside:
-        drive = [F.linear(*drive)]
+    drive = [computed(leaf) for leaf in derived.leaves(drive)]
     lengths, resets = marks
     results = derived.walk(
         drive, start, weights, lengths=None if lengths is None else lengths.long(),
         resets=None if resets is None else resets != 0, initial=initial or None,
     )  # fmt: skip
     ends = [(r, c) for r, c in zip(results, cots, strict=True) if r.requires_grad]
-    wanted = [t for t in tensors if t.requires_grad]
+    wanted = [t for t in tensors if t is not None and t.requires_grad]
     outputs, slopes = zip(*ends, strict=True)
     found = iter(torch.autograd.grad(outputs, wanted, slopes, create_graph=True, allow_unused=True))
-    return [next(found) if t.requires_grad else None for t in tensors]
+    return [next(found) if t is not None and t.requires_grad else None for t in tensors]
 
 
 def options(marks: Marks, initial: Sequence[Tensor]) -> Options:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.autograd import forward_ad
-from torch.utils import _pytree as pytree
 
-from ..table import ANY, Affine, kernel
+from ... import tree
+from ..table import ANY, inputs, kernel
 from .own import own_functions
 
 _DTYPES = (torch.float32, torch.float64)
@@ -24,7 +24,7 @@ def refuses(
     resets: Tensor | None = None,
     initial: Any = None,
 ) -> str | None:
-    leaves = [*pytree.tree_leaves(tuple(drive) if isinstance(drive, Affine) else drive), *pytree.tree_leaves(state)]
+    leaves = [*tree.leaves(drive), *tree.leaves(state)]
     tensors = [t for t in (*leaves, *weights) if isinstance(t, Tensor)]
     kinds = {t.dtype for t in tensors}
     if any(t.device.type != "cpu" for t in tensors):
@@ -39,7 +39,7 @@ def refuses(
         return "inside a torch.func transform only the reference can be differentiated further"
     if forward_ad._current_level >= 0:  # pyright: ignore[reportAttributeAccessIssue]
         return "in forward mode only the reference can be differentiated"
-    driven = [drive.x] if isinstance(drive, Affine) else pytree.tree_leaves(drive)
+    driven = inputs(drive)
     if any(t.ndim != 3 or t.shape[:2] != driven[0].shape[:2] for t in driven):
         return "its drive must be [B, T, features], with the same rows and steps in all leaves"
     if 0 in leaves[0].shape[:2]:

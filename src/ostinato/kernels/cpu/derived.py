@@ -2,8 +2,9 @@
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from ..lower.ir import ancestors
 from ..lower.plan import Factor, plan
 from ..lower.read import read
 from ..lower.trace import Step, trace
+from ..table import Affine, inputs
 from .emit import Emitter
 from .frame import frame
 
@@ -88,8 +90,9 @@ class Derived:
         drive, state: trees of one row each, [features].
         weights: whose values do not matter.
         gradients: False: the step alone is derived, and runs in the direction "inference".
-        inputs: features of x, where the drive is one product with it, x W + b: forward then makes it in small parts, if
-            backward does not want it. `inside` says whether; a drive is (x, weight) then, or (x, weight, bias).
+        features: of x, by the number of each leaf of the drive that is a product with it, x W + b: forward then
+            makes that in small parts, if backward does not want it. `inside` says of which leaves it does; each of
+            these is given as three, (x, weight, bias or None).
 
     Raises:
         Outside: an operation of the step is outside the vocabulary.
@@ -97,14 +100,14 @@ class Derived:
 
     def __init__(
         self, recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine,
-        gradients: bool = True, inputs: int = 0,
+        gradients: bool = True, features: Mapping[int, int] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.recurrence, self.machine = recurrence, machine
         self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
         self.plan = plan(read(trace(step_of(recurrence), drive, state, weights, gradients)))
         self.trace = self.plan.reading.trace
         self.names = ("forward", "backward", "inference") if gradients else ("inference",)
-        self.inside = 0 if self._backward_wants("drive0") else inputs
+        self.inside = {i: n for i, n in features.items() if not self._backward_wants(f"drive{i}")}
 
     def _backward_wants(self, array: str) -> bool:
         nodes = ancestors(node for node, _ in self.plan.backward)
@@ -114,7 +117,7 @@ class Derived:
     def outside(self) -> "Derived":
         """The same for a drive that is given whole."""
         other = copy.copy(self)
-        other.inside = 0
+        other.inside = {}
         other.__dict__.pop("directions", None)
         return other
 
@@ -129,32 +132,34 @@ class Derived:
         vectors = {base: node.attr for node, base in emitter.vectors.items()}
         tables = {base: node.attr[1] for node, base in emitter.tables.items()}
         columns = {f"m{i}": node.meta["val"].shape[1] for i, node in enumerate(self.plan.reading.matrices)}
-        columns["mx"] = self.plan.sequences["drive0"]
+        columns |= {f"mdrive{i}": self.plan.sequences[f"drive{i}"] for i in self.inside}
         columns = {name: columns[name] for name in arrays if name in columns}
         return Direction(name, source, tuple(arrays), room, beside, vectors, tables, columns)
 
     def forward(
-        self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
+        self, drive: Sequence[Tensor | None], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
         keep: bool = True,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
         """(out [B, T, H], the states after the last step, what backward wants: `plan.forward_arrays`, if kept)."""
-        rows, steps = drive[0].shape[:2]
+        leaves = self.leaves(drive)
+        rows, steps = inputs(leaves[0])[0].shape[:2]
         direction = self.directions["forward" if keep else "inference"]
         arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)))
         arrays |= self._states(start, options, last="last")
-        if self.inside:
-            x, weight, *bias = drive
-            shift = self._with_room(bias[0] if bias else None, len(weight), x)
-            arrays |= {"x": x, "mx": self.machine.pack(weight.t()), "bx": shift}
-        else:
-            arrays |= {f"drive{i}": d for i, d in enumerate(drive)}
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, Affine):
+                shift = self._with_room(leaf.bias, len(leaf.weight), leaf.x)
+                given = (leaf.x, self.machine.pack(leaf.weight.t()), shift)
+                arrays |= {f"{kind}drive{i}": t for kind, t in zip("xmb", given, strict=True)}
+            else:
+                arrays[f"drive{i}"] = leaf
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
         self.machine.launch(direction, rows, steps, arrays, options)
         last = [arrays[f"last{i}"] for i in range(len(start))]
         return arrays["out"], last, [arrays[name] for name in self.plan.forward_arrays if keep]
 
     def backward(
-        self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
+        self, drive: Sequence[Tensor | None], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
         kept: Sequence[Tensor], cot: Tensor, dlast: Sequence[Tensor],
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor | None], list[Tensor]]:  # fmt: skip
         """Gradients of (drive, start, weights, initial states)."""
@@ -166,7 +171,7 @@ class Derived:
         arrays |= self._states(start, options, last="dfirst")
         arrays |= {f"dlast{i}": d for i, d in enumerate(dlast)}
         arrays |= {f"dinitial{i}": torch.zeros_like(s) for i, s in enumerate(start)}
-        arrays |= {f"drive{i}": d for i, d in enumerate(drive) if not self.inside}
+        arrays |= {f"drive{i}": d for i, d in enumerate(self.leaves(drive)) if not isinstance(d, Affine)}
         arrays |= {"cot": cot, "sums": cot.new_zeros(rows, max(1, self.plan.sums))}
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
         self.machine.launch(direction, rows, steps, arrays, options)
@@ -178,6 +183,13 @@ class Derived:
         dstart = [arrays[f"dfirst{i}"] for i in range(len(start))]
         dinitial = [arrays[f"dinitial{i}"] for i in range(len(options.initial))]
         return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
+
+    def leaves(self, drive: Sequence[Any]) -> list[Any]:
+        """The leaves of the drive, an `Affine` for each that is made inside."""
+        found, given = [], iter(drive)
+        for i, _ in enumerate(self.plan.drive_widths):
+            found.append(Affine(next(given), next(given), next(given)) if i in self.inside else next(given))
+        return found
 
     def walk(
         self, drive: Sequence[Tensor], start: Sequence[Tensor], weights: Sequence[Tensor],
@@ -195,8 +207,9 @@ class Derived:
         for base, node in direction.vectors.items():
             vector = value(node).reshape(-1).to(self.trace.out.meta["val"].dtype)  # whole numbers too
             found[base] = self._with_room(vector, len(vector), vector)
-        for name in direction.columns.keys() - {"mx"}:
-            found[name] = self.machine.pack(value(self.plan.reading.matrices[int(name[1:])]))
+        for name in direction.columns:
+            if not name.startswith("mdrive"):
+                found[name] = self.machine.pack(value(self.plan.reading.matrices[int(name[1:])]))
         return found
 
     def _with_room(self, vector: Tensor | None, width: int, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ What stands around them, the loops over rows and time, is `frame`'s. A row of a 
 weights, or in a scratch S of LD numbers a row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..lower.ir import LEAVES, Node, ancestors, offsets
 from ..lower.plan import Plan, Target, side_by_side
@@ -16,11 +16,12 @@ class Emitter:
     """The stages of one direction, in `bodies`; what they read and write, in `used` and `vectors`.
 
     Args:
-        inputs: features of x, if the drive is its product with a matrix, made as it is wanted; 0: the drive is given.
+        inputs: features of x, for each leaf of the drive that is its product with a matrix, made as it is wanted.
     """
 
-    def __init__(self, plan: Plan, direction: str, lanes: int, inputs: int = 0) -> None:
-        self.plan, self.lanes, self.name, self.inputs = plan, lanes, direction, inputs
+    def __init__(self, plan: Plan, direction: str, lanes: int, inputs: Mapping[int, int]) -> None:
+        self.plan, self.lanes, self.name = plan, lanes, direction
+        self.inputs = {f"drive{i}": features for i, features in inputs.items()}
         self.reverse = direction == "backward"
         self.graph = plan.reading.graph
         self.used: dict[str, None] = {}  # bases that are read or written
@@ -116,7 +117,7 @@ class Emitter:
             return "LD"
         if base.startswith("state"):
             return f"{base}_ld" if self.reverse else "LD"
-        if base == "drive0" and self.inputs:
+        if base in self.inputs:
             return f"steps * {self.whole(self.plan.sequences[base])}"
         if base in self.plan.sequences:
             return f"T * {self.plan.sequences[base]}"

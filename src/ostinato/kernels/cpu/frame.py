@@ -11,8 +11,8 @@ The states of a block lie in the scratch, in two slots that alternate: the new o
 
 Rows with lengths are sorted, the longest first: so the rows that are still read are the first ones of their block.
 
-A drive that is a product with the input, drive0 = x W + b, is never held for all steps: forward makes it for some steps
-of the rows that are still read, and reads it from the cache.
+A leaf of the drive that is a product with the input, x W + b, is never held for all steps: forward makes it for some
+steps of the rows that are still read, and reads it from the cache.
 """
 
 import textwrap
@@ -30,8 +30,8 @@ def frame(emitter: Emitter) -> tuple[str, list[str], int, int]:
 
     Arrays besides those of the plan: w0.. (weights, the same for all rows), m0.. (packed matrices), and [B, width] of
     each state: forward reads start0.. and initial0.. and writes last0..; backward reads dlast0.., start0.. and
-    initial0.., writes dfirst0.. and adds to dinitial0.. and sums. Where the emitter has `inputs`, forward reads x, mx
-    (the packed matrix) and bx (the bias) in place of drive0.
+    initial0.., writes dfirst0.. and adds to dinitial0.. and sums. In place of a leaf drive0 that the emitter has
+    `inputs` of, forward reads xdrive0, mdrive0 (the packed matrix) and bdrive0 (the bias).
     """
     return _Frame(emitter).made()
 
@@ -43,19 +43,19 @@ class _Frame:
         # Whose value before the step the backward stages read, and room for it where rows begin anew.
         self.before = [i for i, _ in self.widths if self.reverse and f"state{i}" in emitter.used]
         self.room = {i: emitter.take(self.plan.state_widths[i]) for i in self.before}
-        self.inside = bool(emitter.inputs) and not self.reverse
+        self.inside = {} if self.reverse else emitter.inputs
         self.lines: list[str] = []
 
     def made(self) -> tuple[str, list[str], int, int]:
         e = self.e
-        moving = ("S", "next", "dstate", "state", *(("drive",) if e.inputs else ()))
-        used = [b for b in e.used if not b.startswith(moving)]
+        moving = ("S", "next", "dstate", "state")
+        used = [b for b in e.used if not b.startswith(moving) and b not in e.inputs]
         series = [b for b in used if b in self.plan.sequences]
         series += [h for h in dict.fromkeys(self.plan.history[i] for i in self.before) if h not in series]
         flat = [b for b in used if b not in self.plan.sequences]
         ends = ("dlast", "dfirst", "start", "initial", "dinitial") if self.reverse else ("start", "last", "initial")
         states = [f"{name}{i}" for i, _ in self.widths for name in ends]
-        arrays = [*series, *flat, *states, *(("x", "mx", "bx") if self.inside else ())]
+        arrays = [*series, *flat, *states, *(k + leaf for leaf in self.inside for k in "xmb")]
         # An odd number of vectors: rows spread over the cache's sets.
         vectors = e.top // e.lanes
         room = (vectors + 1 - vectors % 2) * e.lanes
@@ -66,11 +66,8 @@ class _Frame:
         if "sums" in flat:
             self.put(2, f"sums = at(ptr(p_sums), b * {self.plan.sums})")
         self._backward(series) if self.reverse else self._forward(series)
-        beside = 0
-        if self.inside:
-            beside = (TOGETHER + 1) * (e.whole(e.inputs) + e.whole(self.plan.sequences["drive0"]))
-            room += e.whole(e.inputs) + e.whole(self.plan.sequences["drive0"])
-        return "\n".join(self.lines) + "\n", arrays, room, beside
+        wide = sum(e.whole(features) + e.whole(self.plan.sequences[leaf]) for leaf, features in self.inside.items())
+        return "\n".join(self.lines) + "\n", arrays, room + wide, (TOGETHER + 1) * wide
 
     def put(self, steps: int, *texts: str) -> None:
         self.lines += [textwrap.indent(text, "    " * steps) for text in texts]
@@ -107,27 +104,26 @@ class _Frame:
             self.put(2, f"copy(R, {w}, at(S, {y} if T & 1 else {x}), LD, at(last{i}, b * {w}), {w})")
 
     def _room_for_drive(self) -> None:
-        self.put(
-            2,
-            f"most = max(1, {TOGETHER} // rows)",
-            "steps = 0",
-            "inputs = at(S, block * LD)",
-            f"drives = at(inputs, (block + {TOGETHER}) * {self.e.whole(self.e.inputs)})",
-        )
+        self.put(2, f"most = max(1, {TOGETHER} // rows)", "steps = 0", "free = at(S, block * LD)")
+        for leaf, features in self.inside.items():
+            for kind, width in (("in", features), ("out", self.plan.sequences[leaf])):
+                room = f"(block + {TOGETHER}) * {self.e.whole(width)}"
+                self.put(2, f"{kind}_{leaf} = free", f"free = at(free, {room})")
 
     def _drive(self) -> None:
-        D, W = self.e.inputs, self.plan.sequences["drive0"]
-        ld = self.e.whole(W)
-        self.put(
-            3,
-            "if t % most == 0:",
-            "    steps = min(most, T - t)",
-            "    for r in range(R):",
-            f"        copy(steps, {D}, at(x, ((b + r) * T + t) * {D}), {D}, at(inputs, r * steps * {D}), {D})",
-            f"    copy(R * steps, {W}, bx, 0, drives, {ld})",
-            f"    call_exact(multiply, R * steps, {W}, {D}, inputs, {D}, 1, mx, drives, {ld}, 1)",
-            f"drive0 = at(drives, t % most * {ld})",
-        )
+        self.put(3, "if t % most == 0:", "    steps = min(most, T - t)")
+        for leaf, D in self.inside.items():
+            W, x, out = self.plan.sequences[leaf], f"in_{leaf}", f"out_{leaf}"
+            ld = self.e.whole(W)
+            self.put(
+                4,
+                "for r in range(R):",
+                f"    copy(steps, {D}, at(x{leaf}, ((b + r) * T + t) * {D}), {D}, at({x}, r * steps * {D}), {D})",
+                f"copy(R * steps, {W}, b{leaf}, 0, {out}, {ld})",
+                f"call_exact(multiply, R * steps, {W}, {D}, {x}, {D}, 1, m{leaf}, {out}, {ld}, 1)",
+            )
+        for leaf in self.inside:
+            self.put(3, f"{leaf} = at(out_{leaf}, t % most * {self.e.whole(self.plan.sequences[leaf])})")
 
     @staticmethod
     def _anew(i: int, w: int) -> str:

@@ -32,6 +32,7 @@ class Lanes:
         return tile_shape(self.count)
 
 
+@functools.cache
 def lanes(kind: str) -> Lanes:
     """The vectors that this machine's registers hold of "float32" or "float64" numbers.
 
@@ -41,7 +42,8 @@ def lanes(kind: str) -> Lanes:
     """
     if kind not in ("float32", "float64", "bfloat16"):
         raise ValueError(f"no vectors of {kind} are written; use float32 or float64, or bfloat16 for products")
-    return _lanes(kind, _asked() or _register_bytes() // (8 if kind == "float64" else 4))
+    count, paired = _asked() or _register_bytes() // (8 if kind == "float64" else 4), kind == "bfloat16"
+    return Lanes(kind, "float32" if paired else kind, count, paired)
 
 
 def _asked() -> int | None:
@@ -51,12 +53,6 @@ def _asked() -> int | None:
     if not text.isdecimal() or int(text) not in (1, 2, 4, 8, LARGEST):
         raise ValueError(f"OSTINATO_LANES is {text!r}; set it to 1, 2, 4, 8 or 16, or leave it out")
     return int(text)
-
-
-@functools.cache
-def _lanes(kind: str, count: int) -> Lanes:
-    paired = kind == "bfloat16"
-    return Lanes(kind, "float32" if paired else kind, count, paired)
 
 
 def tile_shape(count: int) -> Tile:

@@ -18,6 +18,10 @@ SCALAR = {
     "erf": "math.erf({})", "sigmoid": "(1 / (1 + math.exp(-{})))", "neg": "(-{})", "relu": "(0.0 if {0} < 0 else {0})",
     # Python's max and min lose a NaN.
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "sin": "math.sin({})", "cos": "math.cos({})", "atan": "math.atan({})", "expm1": "math.expm1({})",
+    # Of floating numbers, and not by way of whole ones, which hold no infinity.
+    "floor": "({0} - {0} % 1.0 if abs({0}) < 2.0**52 else {0})", "pow": "math.pow({}, {})",
+    "round": "(({0} + 1.5 * 2.0**52) - 1.5 * 2.0**52 if abs({0}) < 2.0**51 else {0})",
     "sign": "float(({0} > 0) - ({0} < 0))", "copy": "{}", "spread": "{}", "where": "({1} if {0} != 0 else {2})",
     **{name: f"({{}} {sign} {{}})" for name, sign in INFIX.items()},
     **{name: f"(1.0 if {{}} {sign} {{}} else 0.0)" for name, sign in COMPARED.items()},

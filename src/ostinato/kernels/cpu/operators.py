@@ -26,7 +26,7 @@ from .derived import Derived
 from .machine import machine
 
 _KNOWN: dict[str, Derived] = {}  # whose drive is given, by name
-_SAME: dict[tuple[str, str, int], Derived] = {}  # all, by name, kind of products, and whether the drive is made inside
+_SAME: dict[tuple[str, str, tuple[int, ...]], Derived] = {}  # by name, kind of products, leaves that are made inside
 
 
 def known(derived: Derived) -> Derived:
@@ -34,7 +34,7 @@ def known(derived: Derived) -> Derived:
     name, exact = name_of(derived), derived.machine.kind == derived.machine.name
     if exact:
         _KNOWN.setdefault(name, derived.outside() if derived.inside else derived)
-    return _SAME.setdefault((name, derived.machine.kind, derived.inside), derived)
+    return _SAME.setdefault((name, derived.machine.kind, tuple(derived.inside)), derived)
 
 
 def name_of(derived: Derived) -> str:

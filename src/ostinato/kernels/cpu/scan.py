@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ... import tree
 from ..lower import Outside, written_at
-from ..table import Affine
+from ..table import Affine, inputs, is_affine, leaves
 from . import operators
 from .autograd import Product, Scan, options, parts
 from .derived import Derived, step_of
@@ -39,12 +40,9 @@ def run(
     if lengths is not None:
         # The longest first: so the rows that are still read are the first ones, and padding costs nothing.
         lengths, order = lengths.sort(descending=True, stable=True)
-        if isinstance(drive, Affine):
-            drive = drive._replace(x=_taken(drive.x, order))
-        else:
-            drive = pytree.tree_map(lambda t: _taken(t, order), drive)
+        drive = pytree.tree_map(lambda leaf: _taken_leaf(leaf, order), drive, is_leaf=is_affine)
         state, initial, resets = pytree.tree_map(lambda t: _taken(t, order), (state, initial, resets))
-    out, last = _scan(kernel, drive, pytree.tree_leaves(state), list(weights), lengths, resets, initial)
+    out, last = _scan(kernel, drive, tree.leaves(state), list(weights), lengths, resets, initial)
     if order is not None:
         back = order.argsort()
         out, *last = (t.index_select(0, back) for t in (out, *last))
@@ -59,33 +57,38 @@ def _taken(t: Tensor | None, rows: Tensor) -> Tensor | None:
     return None if t is None else t.index_select(0, rows)
 
 
+def _taken_leaf(leaf: Any, rows: Tensor) -> Any:
+    return leaf._replace(x=_taken(leaf.x, rows)) if isinstance(leaf, Affine) else _taken(leaf, rows)
+
+
 def _scan(
     kernel: Derived, drive: Any, start: list[Tensor], weights: list[Tensor], lengths: Tensor | None,
     resets: Tensor | None, initial: Any,
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """The scan of rows in the order of their lengths: as an operator where somebody watches."""
     watched = _watched(drive, weights)
-    leaves = _drive(kernel, drive, watched)
-    fresh: list[Tensor] = []
+    driven = _drive(kernel, drive, watched)
+    dtype, fresh = driven[0].dtype, list[Tensor]()
     if resets is not None:
         fresh = pytree.tree_leaves(initial) if initial is not None else [torch.zeros_like(s) for s in start]
-    dtype = leaves[0].dtype
     marks = tuple(None if t is None else t.to(dtype) for t in (lengths, resets))
     if watched:
-        return operators.scan(kernel, marks, leaves, start, weights, fresh)
-    counts = (len(leaves), len(start), len(weights), len(fresh))
-    tensors = [t.contiguous() for t in (*leaves, *start)] + weights + [t.contiguous() for t in fresh]
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return operators.scan(kernel, marks, driven, start, weights, fresh)
+    counts = (len(driven), len(start), len(weights), len(fresh))
+    tensors: list[Any] = [t if t is None else t.contiguous() for t in (*driven, *start)]
+    tensors += weights + [t.contiguous() for t in fresh]
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         out, *last = Scan.apply(kernel, marks, counts, *tensors)
     else:
-        drives, starts, plain, initials = parts([t.detach() for t in tensors], counts)
+        cut: list[Any] = [t if t is None else t.detach() for t in tensors]
+        drives, starts, plain, initials = parts(cut, counts)
         out, last, _ = kernel.forward(drives, starts, plain, options(marks, initials), keep=False)
     return out, last
 
 
 def _watched(drive: Any, weights: Sequence[Tensor]) -> bool:
     """Whether a tracer follows operations, or the tensors are such as have no memory to give to a kernel."""
-    tensors = (drive.x if isinstance(drive, Affine) else pytree.tree_leaves(drive)[0], *weights)
+    tensors = (*inputs(drive), *weights)
     plain = torch._C._disabled_torch_dispatch_impl  # of Tensor and Parameter
     return torch._C._len_torch_dispatch_stack() > 0 or any(
         getattr(type(t), "__torch_dispatch__", plain) is not plain for t in tensors
@@ -94,22 +97,18 @@ def _watched(drive: Any, weights: Sequence[Tensor]) -> bool:
 
 def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> Derived | str:
     """The kernel of a recurrence for these widths and this dtype, or why there is none, in words."""
-    # What a compiler sees is the plain kernel, with the drive's product before it.
-    watched, inputs = _watched(drive, weights), 0
-    if isinstance(drive, Affine):
-        dtype, driven = drive.weight.dtype, _sizes(drive.weight.shape[:1])
-        inputs = 0 if watched else drive.weight.shape[1]
-    else:
-        dtype, driven = pytree.tree_leaves(drive)[0].dtype, _widths(drive, 2)
-    mixed = torch.is_autocast_enabled("cpu")
-    dtype = torch.float32 if mixed else dtype
-    kind = (dtype, "bfloat16" if mixed and not watched else None, inputs)
-    key = (recurrence.gates, recurrence.update, kind, driven, _widths(state, 1), _widths(tuple(weights), 0))
+    # What a compiler sees is the plain kernel, with the products of the drive before it.
+    watched, mixed = _watched(drive, weights), torch.is_autocast_enabled("cpu")
+    dtype = torch.float32 if mixed else inputs(drive)[0].dtype
+    kind = (dtype, "bfloat16" if mixed and not watched else None, watched)
+    key = (recurrence.gates, recurrence.update, kind, _widths(drive, 2), _widths(state, 1), _widths(tuple(weights), 0))
     if (found := _DERIVED.get(key)) is None:
-        row = ([driven], pytree.tree_structure(0)) if isinstance(drive, Affine) else _rows(drive, 2)
+        products = {} if watched else {i: d for i, d in enumerate(leaves(drive)) if isinstance(d, Affine)}
+        features = {i: int(product.weight.shape[1]) for i, product in products.items()}
+        described = (_rows(drive, 2), _rows(state, 1), _rows(list(weights), 0), (*kind[:2], features))
         # In a thread of its own: whatever traces or transforms this call would follow the derivation too.
         with ThreadPoolExecutor(1) as alone:
-            found = alone.submit(_derive, recurrence, row, _rows(state, 1), _rows(list(weights), 0), kind).result()
+            found = alone.submit(_derive, recurrence, *described).result()
         while len(_DERIVED) >= _MOST:
             del _DERIVED[next(iter(_DERIVED))]
         _DERIVED[key] = found
@@ -120,6 +119,8 @@ def _widths(tree: Any, axes: int) -> Any:
     """The structure of a tree and the shapes of its leaves from an axis on, to compare: every call asks for them."""
     if isinstance(tree, Tensor):
         return _sizes(tree.shape[axes:])
+    if isinstance(tree, Affine):
+        return Affine, _sizes(tree.weight.shape)
     if isinstance(tree, tuple):
         return type(tree), *[_widths(part, axes) for part in tree]
     shapes, spec = _rows(tree, axes)
@@ -128,8 +129,8 @@ def _widths(tree: Any, axes: int) -> Any:
 
 def _rows(tree: Any, axes: int) -> tuple[list[tuple[int, ...]], pytree.TreeSpec]:
     """The shapes of the leaves from an axis on, and what they are leaves of."""
-    leaves, spec = pytree.tree_flatten(tree)
-    return [_sizes(t.shape[axes:]) for t in leaves], spec
+    found, spec = pytree.tree_flatten(tree, is_leaf=is_affine)
+    return [_sizes(t.weight.shape[:1] if isinstance(t, Affine) else t.shape[axes:]) for t in found], spec
 
 
 def _sizes(shape: Sequence[Any]) -> tuple[int, ...]:
@@ -139,13 +140,13 @@ def _sizes(shape: Sequence[Any]) -> tuple[int, ...]:
 
 def _derive(recurrence: Any, *described: Any) -> Derived | str:
     """From the shapes of drive, state and weights: a call that is traced has no values."""
-    *trees, (dtype, products, inputs) = described
+    *trees, (dtype, products, features) = described
     drive, state, weights = (
         pytree.tree_unflatten([torch.empty(shape, dtype=dtype) for shape in shapes], spec) for shapes, spec in trees
     )
     try:
         with torch.autograd.set_detect_anomaly(False):  # it would look for NaN in what has no values
-            made = Derived(recurrence, drive, state, weights, machine(dtype, products), inputs=inputs)
+            made = Derived(recurrence, drive, state, weights, machine(dtype, products), features=features)
         return operators.known(made)
     except Outside as error:
         functions = [getattr(f, "func", f) for f in (recurrence.gates, recurrence.update) if f is not None]
@@ -163,8 +164,8 @@ def _line(op: str, step: Any, functions: Sequence[Any], example: Any) -> str:
 
 def _check(drive: Any, state: Any, lengths: Tensor | None, resets: Tensor | None, initial: Any) -> None:
     """A kernel trusts its shapes; torch's own operations would have checked them."""
-    rows, steps = pytree.tree_leaves(tuple(drive) if isinstance(drive, Affine) else drive)[0].shape[:2]
-    for leaf in pytree.tree_leaves((state, [] if initial is None else initial)):
+    rows, steps = inputs(drive)[0].shape[:2]
+    for leaf in (*tree.leaves(state), *([] if initial is None else tree.leaves(initial))):
         if leaf.shape[0] != rows:
             raise ValueError(f"each leaf of the state must have {rows} rows, and one is {tuple(leaf.shape)}")
     for name, given, shape in (("lengths", lengths, (rows,)), ("resets", resets, (rows, steps))):
@@ -172,13 +173,18 @@ def _check(drive: Any, state: Any, lengths: Tensor | None, resets: Tensor | None
             raise ValueError(f"{name} must have the shape {shape}, and have {tuple(given.shape)}")
 
 
-def _drive(kernel: Derived, drive: Any, watched: bool) -> list[Tensor]:
-    """The drive's leaves, [B, T, features] each, or what the kernel makes them of."""
-    if not isinstance(drive, Affine):
-        return pytree.tree_leaves(drive)
-    drive.check()
-    if watched:
-        return [operators.linear(*drive)]
-    if kernel.inside:
-        return [drive.x, drive.weight.contiguous(), *([] if drive.bias is None else [drive.bias])]
-    return [Product.apply(kernel.machine, drive.x.contiguous(), drive.weight, drive.bias)]
+def _drive(kernel: Derived, drive: Any, watched: bool) -> list[Any]:
+    """The drive's leaves, [B, T, features] each, or what the kernel makes them of: see `Derived.leaves`."""
+    found: list[Any] = []
+    for i, leaf in enumerate(leaves(drive)):
+        if not isinstance(leaf, Affine):
+            found.append(leaf)
+            continue
+        leaf.check()
+        if i in kernel.inside:
+            found += (leaf.x, leaf.weight.contiguous(), leaf.bias)
+        elif watched:
+            found.append(operators.linear(*leaf))
+        else:
+            found.append(Product.apply(kernel.machine, leaf.x.contiguous(), leaf.weight, leaf.bias))
+    return found

@@ -1,6 +1,7 @@
 """A whole model's step as one call: its state lies in memory of its own, and no operation of torch's is between."""
 
 import ctypes
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from ..lower.evaluate import Evaluated
 from .abreast import Crowd, Shares, pays, product
-from .derived import Derived
+from .ahead import ahead
+from .derived import Derived, step_of
 from .frame import HEAD as WORDS_BEFORE
+from .frame import TOGETHER
 from .machine import machine
 from .team import Abreast
 
@@ -36,23 +39,37 @@ class StreamKernel:
         x: one row: [features], or [] int64 for a token's number.
         state: a tree of one row each: [features].
         weights: float32 or float64, all of one dtype.
+        products: "bfloat16" rounds the factors of all products, so that the packed matrices are half as large; what
+            lies between the products stays float32, which the weights must be.
 
     Raises:
         Outside: an operation of the step is outside the vocabulary.
     """
 
     def __init__(
-        self, function: Callable[..., tuple[Tensor, Any]], x: Tensor, state: Any, weights: Sequence[Tensor]
-    ) -> None:
+        self, function: Callable[..., tuple[Tensor, Any]], x: Tensor, state: Any, weights: Sequence[Tensor],
+        products: str | None = None,
+    ) -> None:  # fmt: skip
         self.dtype = weights[0].dtype
-        self.machine = machine(self.dtype)
-        derived = Derived(Whole(function), x, state, weights, self.machine, gradients=False)
+        self.machine = machine(self.dtype, products)
+        first = ahead(step_of(Whole(function)), x, state, weights)
+        whole = Whole(function) if first is None else Whole(first.step)
+        derived = Derived(
+            whole, x if first is None else first.drive(x), state, weights, self.machine, gradients=False,
+            features={} if first is None else {0: len(x)},
+        )  # fmt: skip
         self.direction = derived.directions["inference"]
         value = Evaluated(zip(derived.trace.weights, weights, strict=True))
         self.weights = derived.packed(self.direction, value)
+        if first is not None:
+            width = derived.plan.drive_widths[0]
+            nothing = first.weight.new_zeros(width + self.machine.lanes)
+            self.weights |= {"mdrive0": self.machine.pack(first.weight), "bdrive0": nothing}
         # A number that only the caller knows how to bound: how many rows the tables have that x chooses from.
         self.tables = [len(self.weights[base]) for base in self.direction.tables]
         self.widths = derived.plan.state_widths
+        self.inputs = [name for name in self.direction.arrays if name in ("drive0", "xdrive0", "drive1")]
+        self.together = 0 if first is None else TOGETHER  # rows of x, beside those of a step, that a product takes
         self.x_width = x.numel()
         self.y_shape = tuple(derived.trace.out.meta["val"].shape[1:])
         self.address = self.machine.compiled(self.direction)
@@ -76,13 +93,13 @@ class Stream:
         if rows >= count or not pays(kernel.weights[name] for name in direction.columns):
             count = 1
         self.scratch = torch.zeros(count + 1, owner.scratch(direction, rows), dtype=kernel.dtype)
-        self.x, self.y = (HEAD + direction.arrays.index(name) for name in ("drive0", "out"))
+        *self.x, self.y = (HEAD + direction.arrays.index(name) for name in (*kernel.inputs, "out"))
         alone = self._words(self.scratch[count], owner.multiply, {})
         self.words, self.together = [alone], None
         self.crowd, self.since = Crowd(1000), 0  # steps since the threads were asked how they fared
         if count > 1:
             matrices = {name: (kernel.weights[name], columns) for name, columns in direction.columns.items()}
-            self.shares = Shares(matrices, count, rows, owner.name, owner.multiply)
+            self.shares = Shares(matrices, count, rows + kernel.together, owner.name, owner.multiply)
             multiply = product(owner.name)
             self.words += [self._words(self.scratch[k], multiply, self.shares.places[k]) for k in range(count)]
             jobs = [(kernel.address, ctypes.addressof(words)) for words in self.words]
@@ -99,7 +116,9 @@ class Stream:
     def run(self, x: int, steps: int, y: int) -> None:
         """Reads [B, steps, features] at the address x, writes [B, steps, features] to y, and moves the states."""
         for words in self.words:
-            words[0], words[self.x], words[self.y] = steps, x, y
+            words[0], words[self.y] = steps, y
+            for place in self.x:
+                words[place] = x
         if self.together is None or self.crowd.alone():
             self.call(self.at)
             return

@@ -27,7 +27,9 @@ VIEWS = frozenset(("slice", "cat", "spread"))
 # Pointwise, by number of arguments. Comparisons give 1.0 or 0.0, and `where` takes anything but 0.0 for true.
 POINTWISE = {
     **dict.fromkeys(("neg", "exp", "log", "tanh", "sigmoid", "relu", "abs", "sqrt", "erf", "sign"), 1),
-    **dict.fromkeys(("add", "sub", "mul", "div", "maximum", "minimum", "gt", "ge", "lt", "le", "eq", "ne"), 2),
+    **dict.fromkeys(("expm1", "sin", "cos", "atan", "floor", "round"), 1),
+    **dict.fromkeys(("maximum", "minimum", "pow"), 2),
+    **dict.fromkeys(("add", "sub", "mul", "div", "gt", "ge", "lt", "le", "eq", "ne"), 2),
     "where": 3,
 }  # fmt: skip
 _FOLDED = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}

@@ -19,7 +19,10 @@ from torch import fx
 from .ir import LEAVES, POINTWISE, REDUCTIONS, Node, Value, ancestors, offsets, width_of
 from .read import Reading
 
-DEAR = frozenset(("sigmoid", "tanh", "exp", "log", "erf", "div", "sqrt", "mm")) | REDUCTIONS
+DEAR = (
+    frozenset(("sigmoid", "tanh", "exp", "expm1", "log", "erf", "sin", "cos", "atan", "pow", "div", "sqrt", "mm"))
+    | REDUCTIONS
+)
 Target = tuple[str, int]
 Root = tuple[Node, Target]
 
