@@ -23,7 +23,6 @@ torch.set_num_threads(1)
 os.environ.setdefault("OSTINATO_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "ostinato"))
 # A kernel is compiled for each cell and each width, a second or two: only where a test asks for it.
 dispatch.PREFERENCE["cpu"] = ("aten",)
-dispatch.OWN.clear()
 
 
 @pytest.fixture(scope="session")

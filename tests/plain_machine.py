@@ -1,13 +1,14 @@
 """Runs emitted source as plain Python over numpy: slow, without Numba, and the same on every machine."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ostinato.kernels.cpu.derived import Direction, Options
+from ostinato.kernels.cpu.direction import Along, Direction, Options, Outer, Run
 from ostinato.kernels.cpu.frame import HEAD
 
 
@@ -32,15 +33,23 @@ class Plain:
     def empty(self, *shape: int) -> Tensor:
         return torch.full(shape, math.nan, dtype=torch.float64)
 
-    def pack(self, matrix: Tensor) -> Tensor:
-        return matrix
+    def packs(self, matrices: Sequence[Tensor]) -> list[Tensor]:
+        return list(matrices)
 
-    def outer(self, a: Tensor, b: Tensor, start: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        if start is not None:
-            b = torch.cat([start[:, None], b[:, :-1]], dim=1)
-        return a.flatten(0, 1).T @ b.flatten(0, 1)
+    def products(
+        self, outers: Sequence[Outer], alongs: Sequence[Along], lengths: Tensor | None
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+        found = []
+        for a, b, start in outers:
+            late = b if start is None else torch.cat([start[:, None], b[:, :-1]], dim=1)
+            found.append((a.flatten(0, 1).T @ late.flatten(0, 1), a.sum((0, 1))))
+        return found, [x @ matrix for x, matrix, _ in alongs]
 
-    def launch(self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options) -> None:
+    def launch(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self.run(*run)
+
+    def run(self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options) -> None:
         scope = self.scope()
         exec(direction.source, scope)
         given = [arrays[name].contiguous() for name in direction.arrays]

@@ -1,6 +1,6 @@
 """A recurrence: one time step, and the scan that repeats it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from . import kernels, tree
 from .kernels import Affine as Affine
+from .kernels import Call
 
 
 class Step(NamedTuple):
@@ -67,7 +68,7 @@ class Recurrence:
             resets: [B, T] bool. A new sequence begins AT that step, from `initial`.
             initial: the state that a reset returns to; zeros when None.
         """
-        drive = kernels.computed(drive)
+        drive = kernels.computed(drive if lengths is None else _within(drive, lengths))
         fresh = tree.map(torch.zeros_like, state) if initial is None else initial
         for t in range(tree.leaves(drive)[0].shape[1]):
             before = state if resets is None else tree.where(resets[:, t], fresh, state)
@@ -91,31 +92,50 @@ class Recurrence:
 
         Runs the fastest kernel that takes the call, else the walk; `explain` says which.
         """
-        options = {"lengths": lengths, "resets": resets, "initial": initial}
+        call = Call(self, drive, state, weights, lengths, resets, initial)
         if not torch.compiler.is_compiling():
-            return self._scan(drive, state, weights, options)
+            return _scan(call)
         from .kernels.cpu import opaque
 
         # Dynamo gives trees of tensors and words to that call, and no None.
-        given = {name: tree for name, tree in options.items() if tree is not None}
+        given = {name: tree for name, tree in call.options.items() if tree is not None}
         affine = isinstance(drive, Affine)
         parts = tuple(t for t in drive if t is not None) if affine else kernels.computed(drive)
         out, *leaves = opaque.scan(self._itself, kernels.forced() or "", affine, parts, state, weights, given)
         return out, tree.like(state, leaves)
 
-    def _scan(self, drive: Any, state: Any, weights: tuple[Tensor, ...], options: dict[str, Any]) -> tuple[Tensor, Any]:
-        kernel = kernels.choose(self, drive, state, *weights, **options)
-        if kernel is not None:
-            return kernels.run(kernel, drive, state, *weights, **options)
-        outs = []
-        for out, after, _ in self.walk(drive, state, *weights, **options):
-            outs.append(out)
-            state = after
-        return torch.stack(outs, dim=1), state
-
     def explain(self, drive: Any, state: Any, *weights: Tensor, **options: Any) -> str:
         """Which kernel would run this call, and why not the others: one line a backend."""
         return kernels.explain(self, drive, state, *weights, **options)
+
+
+def scans(calls: Sequence[Call]) -> list[tuple[Tensor, Any]]:
+    """Scans that do not depend on each other, such as two directions, as `Recurrence.scan`: at once where it pays."""
+    if torch.compiler.is_compiling() or (found := kernels.at_once(calls)) is None:
+        return [call.recurrence.scan(*call.arguments, **call.options) for call in calls]
+    return found
+
+
+def _scan(call: Call) -> tuple[Tensor, Any]:
+    kernel = kernels.choose(call.recurrence, *call.arguments, **call.options)
+    if kernel is not None:
+        return kernels.run(kernel, call)
+    outs, state = [], call.state
+    for out, after, _ in call.recurrence.walk(*call.arguments, **call.options):
+        outs.append(out)
+        state = after
+    return torch.stack(outs, dim=1), state
+
+
+def _within(drive: Any, lengths: Tensor) -> Any:
+    """The drive with zeros past each row's length: NaN there would come back in gradients, as 0 times NaN."""
+
+    def cut(leaf: Any) -> Any:
+        if isinstance(leaf, Affine):
+            return leaf._replace(x=tree.masked(leaf.x, lengths))
+        return tree.masked(leaf, lengths)
+
+    return pytree.tree_map(cut, drive, is_leaf=lambda leaf: isinstance(leaf, Affine))
 
 
 class _Itself:
@@ -130,7 +150,9 @@ class _Itself:
     def __hash__(self) -> int:
         return hash(self.recurrence)
 
-    def scan(self, backend: str, affine: bool, drive: Any, *call: Any) -> list[Tensor]:
+    def scan(
+        self, backend: str, affine: bool, drive: Any, state: Any, weights: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> list[Tensor]:
         """(drive, state, weights, options) as for `Recurrence.scan` -> [out, leaves..].
 
         It forces the backend, unless that is "". An affine drive comes as (x, weight), with the bias if there is one.
@@ -139,7 +161,7 @@ class _Itself:
             x, weight, *bias = drive
             drive = Affine(x, weight, bias[0] if bias else None)
         with kernels.backend(backend) if backend else nullcontext():
-            return tree.leaves(self.recurrence._scan(drive, *call))
+            return tree.leaves(_scan(Call(self.recurrence, drive, state, weights, **options)))
 
 
 pytree.register_constant(_Itself)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from . import tree
-from .recurrence import Recurrence, Step
+from .recurrence import Call, Recurrence, Step
 
 S = TypeVar("S")
 
@@ -91,10 +91,18 @@ class Cell(Recurrent[S]):
         return out
 
     def scan(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, S]:
-        options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
-        out, state = self.recurrence.scan(self.drive(x), state, *self.weights(), **options)
+        call = self.call(x, state, lengths, resets)
+        out, state = self.recurrence.scan(*call.arguments, **call.options)
+        return self.read(out, x, lengths), state
+
+    def call(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> Call:
+        """The scan as a call of the recurrence."""
+        return Call(self.recurrence, self.drive(x), state, self.weights(), lengths, resets, self.fresh(resets))
+
+    def read(self, out: Tensor, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """What `emit` makes of a scan's output, and zeros past each row's length."""
         y = self.emit(out, x)
-        return (y if y is out else tree.masked(y, lengths)), state
+        return y if y is out else tree.masked(y, lengths)
 
     def walk(
         self, x: Tensor, state: S | None = None, lengths: Tensor | None = None, resets: Tensor | None = None
@@ -102,13 +110,13 @@ class Cell(Recurrent[S]):
         """The same scan seen from inside, step by step: state, gates and output (before `emit`) of each."""
         _check(x, lengths, resets)
         start = self.initial_state(x.shape[0]) if state is None else state
-        options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
-        return self.recurrence.walk(self.drive(tree.masked(x, lengths)), start, *self.weights(), **options)
+        call = self.call(tree.masked(x, lengths), start, lengths, resets)
+        return self.recurrence.walk(*call.arguments, **call.options)
 
     def explain(self, x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = None) -> str:
         """Which kernel would run on x, and why not the others."""
-        options = {"lengths": lengths, "resets": resets, "initial": self.fresh(resets)}
-        return self.recurrence.explain(self.drive(x), self.initial_state(x.shape[0]), *self.weights(), **options)
+        call = self.call(x, self.initial_state(x.shape[0]), lengths, resets)
+        return self.recurrence.explain(*call.arguments, **call.options)
 
     def fresh(self, resets: Tensor | None) -> S | None:
         """The state that a reset returns to; None where nothing is reset."""

@@ -20,7 +20,6 @@ from ostinato.layers import Pointwise, Stack
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing compiled before, and the preference that users have."""
     monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
-    monkeypatch.setitem(dispatch.OWN, ("lstm", "cpu"), dispatch.lstm_on_cpu)
     torch.manual_seed(0)
     torch.compiler.reset()
     yield

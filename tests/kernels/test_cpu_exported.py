@@ -21,7 +21,6 @@ from ostinato.kernels import dispatch
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preference that users have."""
     monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
-    monkeypatch.setitem(dispatch.OWN, ("lstm", "cpu"), dispatch.lstm_on_cpu)
     torch.manual_seed(0)
 
 

@@ -14,7 +14,8 @@ from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import computed
 from ostinato.kernels.cpu import frame
-from ostinato.kernels.cpu.derived import Derived, Options
+from ostinato.kernels.cpu.derived import Derived, together
+from ostinato.kernels.cpu.direction import Options
 from ostinato.recurrence import Recurrence
 from plain_machine import Plain
 from steps import CASES, STEPS, H, attention, step_of
@@ -46,11 +47,11 @@ def compare(
     drives, starts = tree.leaves(tree.detach(drive)), tree.leaves(tree.detach(state))
     plain = [w.detach() for w in weights]
     options = Options(options.lengths, options.resets, tuple(i.detach() for i in initial))
-    bare, end, _ = derived.forward(drives, starts, plain, options, keep=False)
-    got, after, kept = derived.forward(drives, starts, plain, options)
+    both = [derived.forward(drives, starts, plain, options, keep) for keep in (False, True)]
+    (bare, end, _), (got, after, kept) = together(machine, both)
     for mine, theirs in zip([bare, *end, got, *after], 2 * [out, *last], strict=True):
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-11, atol=1e-11)
-    groups = derived.backward(drives, starts, plain, options, kept, cots[0], cots[1:])
+    (groups,) = together(machine, [derived.backward(drives, starts, plain, options, kept, cots[0], cots[1:])])
     mine = [g for group in groups for g in group]
     for number, (g, w) in enumerate(zip(mine, wanted, strict=True)):
         g = torch.zeros_like(w) if g is None else g
@@ -108,15 +109,13 @@ def test_one_step_of_one_row() -> None:
 
 
 @pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("together", [1, 4, 7, 96])
+@pytest.mark.parametrize("most", [1, 4, 7, 96])
 @pytest.mark.parametrize("kind", ["whole", "lengths and resets"])
 @pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm"])
-def test_a_drive_made_in_parts(
-    name: str, kind: str, together: int, biased: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_drive_made_in_parts(name: str, kind: str, most: int, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the same kernel with the whole drive given."""
     torch.manual_seed(0)
-    monkeypatch.setattr(frame, "TOGETHER", together)
+    monkeypatch.setattr(frame, "TOGETHER", most)
     cell = cells[name](D, 5).double()
     x = torch.randn(B, T, D, dtype=torch.float64)
     w, b = torch.randn(20 if "lstm" in name else 15, D, dtype=torch.float64), None
@@ -127,11 +126,14 @@ def test_a_drive_made_in_parts(
     initial = tuple(torch.randn_like(s) for s in tree.leaves(state))
     options = Options(*(None if o is None else o.double() for o in given.values()), initial)
     for machine in (Plain(lanes=4), Plain(lanes=3, block=2, jobs=1)):
-        inside, outside = Derived(*row, machine, inputs=D), Derived(*row, machine)
-        assert inside.inside == D
+        inside, outside = Derived(*row, machine, features={0: D}), Derived(*row, machine)
+        assert inside.inside == {0: D}
         starts = tree.leaves(state)
-        want = outside.forward([torch.nn.functional.linear(x, w, b)], starts, weights, options)
-        got = inside.forward([t for t in (x, w, b) if t is not None], starts, weights, options)
+        works = [
+            outside.forward([torch.nn.functional.linear(x, w, b)], starts, weights, options),
+            inside.forward([x, w, b], starts, weights, options),
+        ]
+        want, got = together(machine, works)
         for mine, theirs in zip([got[0], *got[1], *got[2]], [want[0], *want[1], *want[2]], strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
 
@@ -139,4 +141,32 @@ def test_a_drive_made_in_parts(
 def test_a_drive_that_backward_wants_is_given_whole() -> None:
     squared = Recurrence("squared", lambda h, _: (h, h), lambda d, h: d * d + h)
     row = torch.zeros(5, dtype=torch.float64)
-    assert Derived(squared, row, row, [], Plain(lanes=4), inputs=D).inside == 0
+    assert Derived(squared, row, row, [], Plain(lanes=4), features={0: D}).inside == {}
+
+
+def test_of_two_leaves_the_one_that_backward_does_not_want_is_made_inside() -> None:
+    """RAN's backward multiplies with the content, and not with what its gates are made of."""
+    torch.manual_seed(0)
+    cell = cells["ran"](D, 5).double().requires_grad_(False)
+    x, state = torch.randn(B, T, D, dtype=torch.float64), cell.initial_state(B)
+    drive, weights = cell.drive(x), [*cell.weights()]
+    row = (cell.recurrence, tree.map(lambda d: d[0, 0], computed(drive)), tree.map(lambda s: s[0], state), weights)
+    machine, start = Plain(lanes=4), tree.leaves(state)
+    inside, outside = Derived(*row, machine, features={0: D, 1: D}), Derived(*row, machine)
+    assert inside.inside == {0: D}
+    given = [*drive.gates, computed(drive.content)]
+    works = [outside.forward(tree.leaves(computed(drive)), start, weights, Options())]
+    want, got = together(machine, [*works, inside.forward(given, start, weights, Options())])
+    kept, cot = want[2], torch.randn_like(want[0])
+    torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
+    works = [
+        outside.backward(tree.leaves(computed(drive)), start, weights, Options(), kept, cot, want[1]),
+        inside.backward(given, start, weights, Options(), kept, cot, want[1]),
+    ]
+    (whole, *others), (parts, *mine) = together(machine, works)
+    torch.testing.assert_close(mine, others, rtol=1e-11, atol=1e-11)
+    dx, dw, db, content = parts
+    torch.testing.assert_close(content, whole[1], rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(dx, whole[0] @ drive.gates.weight, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(dw, whole[0].flatten(0, 1).T @ x.flatten(0, 1), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(db, whole[0].sum((0, 1)), rtol=1e-11, atol=1e-11)

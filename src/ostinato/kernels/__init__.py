@@ -1,16 +1,18 @@
 """Scans that are faster than the reference loop, and the choice among them."""
 
-from .dispatch import REFERENCE, BackendError, backend, backends, choose, explain, forced, run, why_not
-from .table import TABLE, Affine, Kernel, Outside, Scan, computed, kernel
+from .dispatch import REFERENCE, BackendError, at_once, backend, backends, choose, explain, forced, run, why_not
+from .table import TABLE, Affine, Call, Kernel, Outside, Scan, computed, kernel
 
 __all__ = [
     "REFERENCE",
     "TABLE",
     "Affine",
     "BackendError",
+    "Call",
     "Kernel",
     "Outside",
     "Scan",
+    "at_once",
     "backend",
     "backends",
     "choose",

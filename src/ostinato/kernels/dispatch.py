@@ -3,17 +3,18 @@
 A forced backend never falls back in silence, and `explain` says what would run and why not the others.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import tree
 from ..registry import near
 from .cpu import backend as _cpu  # noqa: F401 - fills TABLE
-from .table import TABLE, Kernel, computed, find
+from .table import TABLE, Call, Kernel, computed, find
 from .torch import aten as aten  # fills TABLE
 
 REFERENCE = "reference"
@@ -26,17 +27,6 @@ _forced: ContextVar[str | None] = ContextVar("backend", default=None)
 
 # The same for code that is compiled: Dynamo follows no ContextVar, but a list, and compiles anew when it has changed.
 _forced_in_graphs: list[str] = []
-
-
-def lstm_on_cpu(rows: Any, width: int, lengths: Any) -> tuple[str, ...]:
-    """oneDNN's LSTM is the best of torch's scans: of whole batches and middling widths a little faster than ours."""
-    middling = isinstance(rows, int) and rows >= 16 and 96 <= width < 256
-    mixed = torch.is_autocast_enabled("cpu")
-    return ("aten", "cpu") if middling and lengths is None and not mixed else ("cpu", "aten")
-
-
-# Where a recurrence has an order of its own: a function of the rows, the state's width and the lengths.
-OWN: dict[tuple[str, str], Callable[[Any, int, Any], tuple[str, ...]]] = {("lstm", "cpu"): lstm_on_cpu}
 
 
 class BackendError(RuntimeError):
@@ -94,7 +84,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
     asked = forced()
     if asked == REFERENCE:
         return None
-    for name in (asked,) if asked else _order(recurrence, drive, state, options):
+    for name in (asked,) if asked else _order(drive):
         reason = why_not(recurrence, name, drive, state, *weights, **options)
         if reason is None:
             return find(recurrence, name)
@@ -106,7 +96,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
 def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
     """One line a backend: which runs this call, and why the others do not."""
     device = _device(drive)
-    order = _order(recurrence, drive, state, options)
+    order = _order(drive)
     lines = []
     if chosen := forced():
         lines.append(f"{chosen}: forced by backend({chosen!r})")
@@ -128,21 +118,27 @@ def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: A
     return "\n".join(lines)
 
 
-def run(kernel: Kernel, drive: Any, state: Any, *weights: Any, **options: Any) -> Any:
+def run(kernel: Kernel, call: Call) -> tuple[Tensor, Any]:
     """Runs a kernel and gives (out, state) back, the state in its own structure."""
-    out, final = kernel.scan(drive, state, *weights, **options)
-    return out, tree.like(state, final)
+    out, final = kernel.scan(*call.arguments, **call.options)
+    return out, tree.like(call.state, final)
 
 
-def _order(recurrence: Any, drive: Any, state: Any, options: Mapping[str, Any]) -> tuple[str, ...]:
-    device, (rows, steps) = _device(drive), tree.leaves(drive)[0].shape[:2]
-    own = OWN.get((recurrence.name, device))
-    order = PREFERENCE.get(device, ())
-    if own is not None:
-        order = own(rows, tree.leaves(state)[0].shape[-1], options.get("lengths"))
+def at_once(calls: Sequence[Call]) -> list[tuple[Tensor, Any]] | None:
+    """(out, state) of each call, where one backend runs all of them at once; None where none does."""
+    chosen = [choose(call.recurrence, *call.arguments, **call.options) for call in calls]
+    kinds = {None if kernel is None else kernel.scans for kernel in chosen}
+    scans = kinds.pop()
+    if kinds or scans is None:
+        return None
+    return [(out, tree.like(call.state, last)) for call, (out, last) in zip(calls, scans(calls), strict=True)]
+
+
+def _order(drive: Any) -> tuple[str, ...]:
+    steps = tree.leaves(drive)[0].shape[1]
     # A number of steps that a tracer leaves open counts as many: to ask would settle it.
     long = not isinstance(steps, int) or steps >= SHORT
-    return tuple(name for name in order if name != "cpu" or long)
+    return tuple(name for name in PREFERENCE.get(_device(drive), ()) if name != "cpu" or long)
 
 
 def _device(drive: Any) -> str:
@@ -152,6 +148,7 @@ def _device(drive: Any) -> str:
 __all__ = [
     "REFERENCE",
     "BackendError",
+    "at_once",
     "backend",
     "backends",
     "choose",

@@ -12,7 +12,7 @@ A kernel is a scan: `(drive, state, *weights, lengths, resets, initial) -> (out,
 It must equal `Recurrence.walk` in outputs, final state and gradients, and says in words what it refuses.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 Scan = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
+Scans = Callable[[Sequence["Call"]], list[tuple[Tensor, tuple[Tensor, ...]]]]
 Refuses = Callable[..., str | None]
 
 
@@ -72,6 +73,28 @@ def inputs(drive: Any) -> list[Tensor]:
     return [leaf.x if is_affine(leaf) else leaf for leaf in leaves(drive)]
 
 
+class Call(NamedTuple):
+    """A scan of a recurrence; arguments as for `Recurrence.walk`."""
+
+    recurrence: Any
+    drive: Any
+    state: Any
+    weights: tuple[Tensor, ...] = ()
+    lengths: Tensor | None = None
+    resets: Tensor | None = None
+    initial: Any = None
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """By position."""
+        return (self.drive, self.state, *self.weights)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """By name."""
+        return {"lengths": self.lengths, "resets": self.resets, "initial": self.initial}
+
+
 def computed(drive: Any) -> Any:
     """The drive as a tree of tensors [B, T, ...], with the values of all `Affine`s in it."""
     if isinstance(drive, Tensor):
@@ -89,20 +112,21 @@ class Kernel:
     backend: str
     scan: Scan
     refuses: Refuses  # why it cannot take this call, in words, or None
+    scans: Scans | None = None  # several calls at once
 
 
 TABLE: dict[tuple[str, str], Kernel] = {}
 ANY = "*"
 
 
-def kernel(recurrence: str, backend: str, refuses: Refuses) -> Callable[[Scan], Scan]:
+def kernel(recurrence: str, backend: str, refuses: Refuses, scans: Scans | None = None) -> Callable[[Scan], Scan]:
     """Decorator: registers a scan as the `backend` kernel of the recurrence of that name.
 
     A scan of `ANY` recurrence is derived from the recurrence itself: it and `refuses` get it as their first argument.
     """
 
     def add(scan: Scan) -> Scan:
-        TABLE[recurrence, backend] = Kernel(recurrence, backend, scan, refuses)
+        TABLE[recurrence, backend] = Kernel(recurrence, backend, scan, refuses, scans)
         return scan
 
     return add
@@ -116,4 +140,4 @@ def find(recurrence: Any, backend: str) -> Kernel | None:
     if general is None:
         return None
     scan, refuses = partial(general.scan, recurrence), partial(general.refuses, recurrence)
-    return Kernel(recurrence.name, backend, scan, refuses)
+    return Kernel(recurrence.name, backend, scan, refuses, general.scans)

@@ -3,12 +3,13 @@
 →h_t reads x_1 .. x_t,  ←h_t reads x_T .. x_t,  y_t = [→h_t; ←h_t]
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
-from ..recurrent import Layer, Recurrent
+from ..recurrence import scans
+from ..recurrent import Cell, Layer, Recurrent
 from ..registry import UnknownNameError, near
 
 MERGES = ("concat", "sum", "mean")
@@ -50,8 +51,8 @@ class Bidirectional(Layer):
     def scan(
         self, x: Tensor, state: BidirectionalState, lengths: Tensor | None, resets: Tensor | None
     ) -> tuple[Tensor, BidirectionalState]:
-        there, after = self.rightward.scan(x, state.forward, lengths, resets)
-        back, before = self.leftward.scan(reverse(x, lengths, resets), state.backward, lengths, resets)
+        turned = reverse(x, lengths, resets)
+        (there, after), (back, before) = self._both(x, turned, state, lengths, resets)
         back = reverse(back, lengths, resets)
         if self.merge == "concat":
             y = torch.cat([there, back], dim=-1)
@@ -63,6 +64,23 @@ class Bidirectional(Layer):
                 )
             y = (there + back) / (2 if self.merge == "mean" else 1)
         return y, BidirectionalState(after, before)
+
+    def _both(
+        self, x: Tensor, turned: Tensor, state: BidirectionalState, lengths: Tensor | None, resets: Tensor | None
+    ) -> list[tuple[Tensor, Any]]:
+        """(y, state) of both directions: two cells at once, for a small batch leaves threads idle."""
+        one, other = self.rightward, self.leftward
+        if not (_plain(one) and _plain(other)):
+            there = one.scan(x, state.forward, lengths, resets)
+            return [there, other.scan(turned, state.backward, lengths, resets)]
+        calls = [one.call(x, state.forward, lengths, resets), other.call(turned, state.backward, lengths, resets)]
+        (there, after), (back, before) = scans(calls)
+        return [(one.read(there, x, lengths), after), (other.read(back, turned, lengths), before)]
+
+
+def _plain(layer: Layer) -> TypeGuard[Cell[Any]]:
+    """Whether it is one scan of its recurrence."""
+    return isinstance(layer, Cell) and type(layer).scan is Cell.scan
 
 
 def reverse(x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .. import tree
+from ..kernels.chance import bernoulli
 from ..recurrence import Recurrence
 from ..recurrent import Cell
 from .chances import chance, chances, only_cell
@@ -95,7 +96,7 @@ class Zoneout(Cell[Any]):
 
     def _kept(self, x: Tensor, leaf: Tensor, p: float) -> Tensor:
         if self.training:
-            return leaf.new_empty(*x.shape[:2], *leaf.shape[1:]).bernoulli_(p)
+            return bernoulli(leaf, (*x.shape[:2], *leaf.shape[1:]), p)
         return leaf.new_full((*x.shape[:2], *[1] * (leaf.ndim - 1)), p)
 
     def weights(self) -> tuple[Tensor, ...]:

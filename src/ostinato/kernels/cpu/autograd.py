@@ -1,13 +1,14 @@
 """A derived scan, and the product before it, as functions that torch's autograd knows."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..table import Affine, computed
-from .derived import Derived, Options
+from ..table import computed
+from .derived import Derived, together
+from .direction import Along, Options, Outer
 
 T = TypeVar("T")
 Marks = Sequence[Tensor | None]  # lengths [B] and resets [B, T], in the dtype of the kernel
@@ -25,64 +26,80 @@ class Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
-        dy, needs = cots[0].contiguous(), ctx.needs_input_grad
+        dy, needs = cots[0].contiguous(), ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():  # create_graph: by operations that have a derivative themselves
             rows, steps = dy.flatten(0, -2), x.flatten(0, -2)
-            return None, dy @ weight, rows.t() @ steps, rows.sum(0) if needs[3] else None
-        return None, *_of_product(ctx.machine, dy, x, weight, needs[1:])
+            return None, dy @ weight, rows.t() @ steps, rows.sum(0) if needs[2] else None
+        outers = [Outer(dy, x)] if any(needs[1:]) else []
+        alongs = [Along(dy, packed, x.shape[-1]) for packed in ctx.machine.packs([weight] if needs[0] else [])]
+        products, slopes = ctx.machine.products(outers, alongs, None)
+        dw, db = products[0] if products else (None, None)
+        return None, slopes[0] if slopes else None, dw, db if needs[2] else None
 
 
-def _of_product(
-    machine: Any, dy: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool], lengths: Tensor | None = None
-) -> tuple[Tensor | None, ...]:
-    """The gradients of x, weight and bias that are needed. Past its length a row of dy is zero."""
-    dx = machine.linear(dy, weight, None, lengths) if needs[0] else None
-    dw, db = machine.outer_and_total(dy, x, None, lengths) if any(needs[1:]) else (None, None)
-    return dx, dw, db if needs[2] else None
-
-
-class Scan(torch.autograd.Function):
-    """(derived, (lengths, resets), counts of leaves, drive, start, weights, initial) -> (out, states).
+class Laid(NamedTuple):
+    """A scan beside its tensors: those of drive, start, weights and initial states are given one after the other.
 
     For a leaf of the drive that the kernel makes itself, x, weight and bias or None are given: see `Derived.leaves`.
     """
 
+    derived: Derived
+    marks: Marks
+    counts: Sequence[int]  # of the tensors of each group
+
+
+def in_turns(laid: Sequence[Laid], results: Sequence[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
+    """Results of `Scan`, (out, states) of each scan."""
+    sizes = [1 + one.counts[1] for one in laid]
+    return [(out, last) for out, *last in parts(results, sizes)]
+
+
+def forward(
+    laid: Sequence[Laid], tensors: Sequence[Any], keep: bool = True
+) -> list[tuple[Tensor, list[Tensor], list[Tensor]]]:
+    """(out, the states after the last step, what backward wants) of each scan, all done at once."""
+    works = []
+    for one, given in zip(laid, parts(tensors, [sum(one.counts) for one in laid]), strict=True):
+        drive, start, weights, initial = parts(given, one.counts)
+        works.append(one.derived.forward(drive, start, weights, options(one.marks, initial), keep))
+    return together(laid[0].derived.machine, works)
+
+
+class Scan(torch.autograd.Function):
+    """([Laid], tensors of all) -> (out, states) of each, one after the other. All are of one machine."""
+
     @staticmethod
-    def forward(ctx: Any, derived: Derived, marks: Marks, counts: Sequence[int], *tensors: Any) -> Any:
-        drive, start, weights, initial = parts(tensors, counts)
-        out, last, kept = derived.forward(drive, start, weights, options(marks, initial))
-        ctx.derived, ctx.marks, ctx.counts = derived, marks, counts
-        ctx.save_for_backward(*tensors, *(out if k is out else k for k in kept))
-        return out, *last
+    def forward(ctx: Any, laid: Sequence[Laid], *tensors: Any) -> Any:
+        found = forward(laid, tensors)
+        ctx.laid, ctx.kept = laid, [len(kept) for *_, kept in found]
+        ctx.save_for_backward(*tensors, *(k for *_, kept in found for k in kept))
+        return tuple(t for out, last, _ in found for t in (out, *last))
 
     @staticmethod
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        size = sum(ctx.counts)
-        saved = ctx.saved_tensors  # asked for once: checkpointing gives them once
-        tensors, kept = saved[:size], saved[size:]
+        laid, saved = ctx.laid, ctx.saved_tensors  # asked for once: checkpointing gives them once
+        sizes = [sum(one.counts) for one in laid]
+        *given, rest = parts(saved, [*sizes, sum(ctx.kept)])
+        slopes = in_turns(laid, cots)
         if torch.is_grad_enabled():  # create_graph: by the reference loop, whose gradient has a derivative
-            return None, None, None, *again(ctx.derived, ctx.marks, ctx.counts, tensors, cots)
-        drive, start, weights, initial = parts(tensors, ctx.counts)
-        cot, *dlast = (c.contiguous() for c in cots)
-        derived, needs = ctx.derived, iter(ctx.needs_input_grad[3:])
-        ddrive, *groups = derived.backward(drive, start, weights, options(ctx.marks, initial), kept, cot, dlast)
-        found: list[Tensor | None] = []
-        for leaf, dy in zip(derived.leaves(drive), ddrive, strict=True):
-            if isinstance(leaf, Affine):
-                wanted = [next(needs) for _ in leaf]
-                found += _of_product(derived.machine, dy, leaf.x, leaf.weight, wanted, ctx.marks[0])
-            else:
-                found += [dy] if next(needs) else [None]
-        return None, None, None, *found, *(g for group in groups for g in group)
+            twice = zip(laid, given, slopes, strict=True)
+            found = [again(one, tensors, (cot, *dlast)) for one, tensors, (cot, dlast) in twice]
+            return None, *(g for group in found for g in group)
+        needs, works = parts(ctx.needs_input_grad[1:], sizes), []
+        for i, kept in enumerate(parts(rest, ctx.kept)):
+            drive, start, weights, initial = parts(given[i], laid[i].counts)
+            cot, *dlast = (c.contiguous() for c in (slopes[i][0], *slopes[i][1]))
+            marks, wanted = options(laid[i].marks, initial), needs[i][: len(drive)]
+            works.append(laid[i].derived.backward(drive, start, weights, marks, kept, cot, dlast, wanted))
+        found = together(laid[0].derived.machine, works)
+        return None, *(g for groups in found for group in groups for g in group)
 
 
-def again(
-    derived: Derived, marks: Marks, counts: Sequence[int], tensors: Sequence[Tensor], cots: Sequence[Tensor]
-) -> list[Tensor | None]:
+def again(laid: Laid, tensors: Sequence[Tensor], cots: Sequence[Tensor]) -> list[Tensor | None]:
     """The gradients with a graph of their own."""
+    derived, (lengths, resets), counts = laid
     drive, start, weights, initial = parts(tensors, counts)
     drive = [computed(leaf) for leaf in derived.leaves(drive)]
-    lengths, resets = marks
     results = derived.walk(
         drive, start, weights, lengths=None if lengths is None else lengths.long(),
         resets=None if resets is None else resets != 0, initial=initial or None,

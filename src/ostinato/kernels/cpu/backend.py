@@ -1,5 +1,6 @@
 """The backend "cpu": any recurrence, by a kernel derived from its step. What costs time to import is imported late."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[report
 from torch.autograd import forward_ad
 
 from ... import tree
-from ..table import ANY, inputs, kernel
+from ..table import ANY, Call, inputs, kernel
 from .own import own_functions
 
 _DTYPES = (torch.float32, torch.float64)
@@ -59,8 +60,12 @@ def _no_mixed(kinds: set[torch.dtype]) -> str | None:
     return None if native_bfloat16() else "this processor has no products of bfloat16 (AVX512-BF16)"
 
 
-@kernel(ANY, "cpu", refuses)
-def scan(recurrence: Any, drive: Any, state: Any, *weights: Tensor, lengths=None, resets=None, initial=None):
+def scans(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     from .scan import run
 
-    return run(recurrence, drive, state, weights, lengths, resets, initial)
+    return run(calls)
+
+
+@kernel(ANY, "cpu", refuses, scans)
+def scan(recurrence: Any, drive: Any, state: Any, *weights: Tensor, lengths=None, resets=None, initial=None):
+    return scans([Call(recurrence, drive, state, weights, lengths, resets, initial)])[0]

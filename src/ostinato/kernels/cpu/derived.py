@@ -2,13 +2,12 @@
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..lower.evaluate import Evaluated
@@ -17,60 +16,26 @@ from ..lower.plan import Factor, plan
 from ..lower.read import read
 from ..lower.trace import Step, trace
 from ..table import Affine, inputs
+from .direction import Along, Direction, Machine, Options, Outer, Run
 from .emit import Emitter
 from .frame import frame
 
-
-class Machine(Protocol):
-    """What a direction's source runs on, and the products over all steps."""
-
-    lanes: int  # of a vector
-    name: str  # the dtype
-    kind: str  # of products: the dtype, or one that factors are rounded to
-
-    def empty(self, *shape: int) -> Tensor:
-        """Memory whose values do not matter."""
-        ...
-
-    def pack(self, matrix: Tensor) -> Tensor:
-        """A matrix [K, N] as the tile reads it."""
-        ...
-
-    def outer(self, a: Tensor, b: Tensor, start: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        """The sum over batch and steps of a^T b, a [B, T, M], b [B, T, N]; with `start` [B, N] b is one step late.
-
-        Steps past the lengths [B] do not count.
-        """
-        ...
-
-    def launch(
-        self, direction: "Direction", rows: int, steps: int, arrays: dict[str, Tensor], options: "Options"
-    ) -> None:
-        """Runs a direction over all rows."""
-        ...
+T = TypeVar("T")
+Work = Generator[Run, None, T]  # gives one run away, which somebody does, and then has its result
 
 
-@dataclass(frozen=True)
-class Direction:
-    """One direction's source, the arrays that it takes, and the room that it needs."""
-
-    name: str
-    source: str
-    arrays: tuple[str, ...]
-    room: int  # numbers of scratch a row of a block ...
-    beside: int  # ... and besides
-    vectors: dict[str, fx.Node]  # weights, the same for all rows
-    tables: dict[str, fx.Node]  # weights of which each row of the batch reads one row
-    columns: dict[str, int]  # of each matrix
+def together(machine: Machine, works: Sequence[Work[T]]) -> list[T]:
+    """The results of some works that do not depend on each other: their runs are done at once."""
+    machine.launch([next(work) for work in works])
+    return [_rest(work) for work in works]
 
 
-@dataclass(frozen=True)
-class Options:
-    """Lengths [B] and resets [B, T], in the dtype of the kernel, and the states [B, ...] that a reset returns to."""
-
-    lengths: Tensor | None = None
-    resets: Tensor | None = None
-    initial: tuple[Tensor, ...] = ()
+def _rest(work: Work[T]) -> T:
+    try:
+        next(work)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("a work gives one run away")
 
 
 def step_of(recurrence: Any) -> Step:
@@ -139,50 +104,73 @@ class Derived:
     def forward(
         self, drive: Sequence[Tensor | None], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
         keep: bool = True,
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
+    ) -> Work[tuple[Tensor, list[Tensor], list[Tensor]]]:  # fmt: skip
         """(out [B, T, H], the states after the last step, what backward wants: `plan.forward_arrays`, if kept)."""
         leaves = self.leaves(drive)
         rows, steps = inputs(leaves[0])[0].shape[:2]
         direction = self.directions["forward" if keep else "inference"]
-        arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)))
+        across = {f"mdrive{i}": leaf.weight.t() for i, leaf in enumerate(leaves) if isinstance(leaf, Affine)}
+        arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)), across)
         arrays |= self._states(start, options, last="last")
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, Affine):
                 shift = self._with_room(leaf.bias, len(leaf.weight), leaf.x)
-                given = (leaf.x, self.machine.pack(leaf.weight.t()), shift)
-                arrays |= {f"{kind}drive{i}": t for kind, t in zip("xmb", given, strict=True)}
+                arrays |= {f"xdrive{i}": leaf.x, f"bdrive{i}": shift}
             else:
                 arrays[f"drive{i}"] = leaf
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
-        self.machine.launch(direction, rows, steps, arrays, options)
+        yield Run(direction, rows, steps, arrays, options)
         last = [arrays[f"last{i}"] for i in range(len(start))]
         return arrays["out"], last, [arrays[name] for name in self.plan.forward_arrays if keep]
 
     def backward(
         self, drive: Sequence[Tensor | None], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
-        kept: Sequence[Tensor], cot: Tensor, dlast: Sequence[Tensor],
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor | None], list[Tensor]]:  # fmt: skip
-        """Gradients of (drive, start, weights, initial states)."""
+        kept: Sequence[Tensor], cot: Tensor, dlast: Sequence[Tensor], needs: Sequence[bool] | None = None,
+    ) -> Work[tuple[list[Tensor | None], list[Tensor], list[Tensor | None], list[Tensor]]]:  # fmt: skip
+        """Gradients of (drive, start, weights, initial states); needs: of what is given for the drive, all if None."""
         rows, steps = cot.shape[:2]
         direction = self.directions["backward"]
         value = Evaluated(zip(self.trace.weights, weights, strict=True))
-        arrays = self.packed(direction, value)
+        leaves, wanted = self.leaves(drive), self.leaves([True] * len(drive) if needs is None else needs)
+        made = [(f"{i}", *pair) for i, pair in enumerate(zip(leaves, wanted, strict=True)) if i in self.inside]
+        arrays = self.packed(direction, value, {f"along{i}": leaf.weight for i, leaf, needs in made if needs.x})
         arrays |= dict(zip(self.plan.forward_arrays, kept, strict=True))
         arrays |= self._states(start, options, last="dfirst")
         arrays |= {f"dlast{i}": d for i, d in enumerate(dlast)}
         arrays |= {f"dinitial{i}": torch.zeros_like(s) for i, s in enumerate(start)}
-        arrays |= {f"drive{i}": d for i, d in enumerate(self.leaves(drive)) if not isinstance(d, Affine)}
+        arrays |= {f"drive{i}": d for i, d in enumerate(leaves) if i not in self.inside}
         arrays |= {"cot": cot, "sums": cot.new_zeros(rows, max(1, self.plan.sums))}
         self._over_time(direction, arrays, rows, steps, zeros=options.lengths is not None)
-        self.machine.launch(direction, rows, steps, arrays, options)
-        for node, left, right in self.plan.products:
-            value.known[node] = self._product(left, right, arrays, start, options)
+        yield Run(direction, rows, steps, arrays, options)
+        outers = [self._outer(left, right, arrays, start, options) for _, left, right in self.plan.products]
+        inner = len(outers)
+        outers += [Outer(arrays[f"ddrive{i}"], leaf.x) for i, leaf, needs in made if needs.weight or needs.bias]
+        alongs = [
+            Along(arrays[f"ddrive{i}"], arrays[f"along{i}"], leaf.x.shape[2]) for i, leaf, needs in made if needs.x
+        ]
+        products, slopes = self.machine.products(outers, alongs, options.lengths)
+        for (node, left, right), (product, _) in zip(self.plan.products, products[:inner], strict=True):
+            value.known[node] = product.T if left.before and not right.before else product
         for node, at, width in self.plan.totals:
             value.known[node] = arrays["sums"][:, at : at + width].sum(0).reshape(node.meta["val"].shape)
-        ddrive = [arrays[f"ddrive{i}"] for i in range(len(self.plan.drive_widths))]
+        ddrive = self._of_drive(leaves, wanted, arrays, iter(products[inner:]), iter(slopes))
         dstart = [arrays[f"dfirst{i}"] for i in range(len(start))]
         dinitial = [arrays[f"dinitial{i}"] for i in range(len(options.initial))]
         return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
+
+    def _of_drive(
+        self, leaves: Sequence[Any], wanted: Sequence[Any], arrays: dict[str, Tensor],
+        products: Iterator[tuple[Tensor, Tensor]], slopes: Iterator[Tensor],
+    ) -> list[Tensor | None]:  # fmt: skip
+        """The gradients of what was given for the drive."""
+        found: list[Tensor | None] = []
+        for i, needs in enumerate(wanted):
+            if i not in self.inside:
+                found.append(arrays[f"ddrive{i}"] if needs else None)
+                continue
+            dw, db = next(products) if needs.weight or needs.bias else (None, None)
+            found += (next(slopes) if needs.x else None, dw, db if needs.bias else None)
+        return found
 
     def leaves(self, drive: Sequence[Any]) -> list[Any]:
         """The leaves of the drive, an `Affine` for each that is made inside."""
@@ -201,16 +189,21 @@ class Derived:
         steps = list(self.recurrence.walk(*trees, *weights, lengths=lengths, resets=resets, initial=fresh))
         return [torch.stack([step.out for step in steps], dim=1), *pytree.tree_leaves(steps[-1].state)]
 
-    def packed(self, direction: Direction, value: Evaluated) -> dict[str, Tensor]:
-        """A direction's weights: tables, vectors with room for a whole vector past their end, packed matrices."""
+    def packed(
+        self, direction: Direction, value: Evaluated, others: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> dict[str, Tensor]:
+        """A direction's weights: tables, vectors with room for a whole vector past their end, packed matrices.
+
+        Others [K, N] are packed with them.
+        """
         found = {base: value(node).contiguous() for base, node in direction.tables.items()}
         for base, node in direction.vectors.items():
             vector = value(node).reshape(-1).to(self.trace.out.meta["val"].dtype)  # whole numbers too
             found[base] = self._with_room(vector, len(vector), vector)
-        for name in direction.columns:
-            if not name.startswith("mdrive"):
-                found[name] = self.machine.pack(value(self.plan.reading.matrices[int(name[1:])]))
-        return found
+        of = self.plan.reading.matrices
+        matrices = {name: value(of[int(name[1:])]) for name in direction.columns if not name.startswith("mdrive")}
+        matrices |= others
+        return found | dict(zip(matrices, self.machine.packs([*matrices.values()]), strict=True))
 
     def _with_room(self, vector: Tensor | None, width: int, like: Tensor) -> Tensor:
         """A vector, or zeros, with room for a whole vector past its end."""
@@ -231,17 +224,17 @@ class Derived:
                 made = self.machine.empty(rows, steps, self.plan.sequences[name])
                 arrays[name] = made.zero_() if zeros else made
 
-    def _product(
+    def _outer(
         self, left: Factor, right: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options
-    ) -> Tensor:
-        """The gradient of a matrix."""
+    ) -> Outer:
+        """What makes the gradient of a matrix; turned, where only its left factor is one step late."""
         if left.before and not right.before:
-            return self._product(right, left, arrays, start, options).T
+            return self._outer(right, left, arrays, start, options)
         a = self._factor(left, arrays, start, options)
         if not right.before or left.before or options.resets is not None:
-            return self.machine.outer(a, self._factor(right, arrays, start, options), None, options.lengths)
+            return Outer(a, self._factor(right, arrays, start, options))
         number = int(right.array.removeprefix("state"))
-        return self.machine.outer(a, arrays[self.plan.history[number]], start[number], options.lengths)
+        return Outer(a, arrays[self.plan.history[number]], start[number])
 
     def _factor(self, factor: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options) -> Tensor:
         """One side of a matrix's gradient, [B, T, width]."""

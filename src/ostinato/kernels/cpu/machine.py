@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils import deterministic
 
 from . import abreast, cache, memory, product
-from .derived import Direction, Options
+from .direction import Along, Direction, Options, Outer, Run
 from .frame import TOGETHER
+from .jobs import Job
 from .lanes import lanes
-from .panels import pack
+from .panels import SMALL, pack_jobs, packed_size
 from .panels import product as product_address
 from .team import Abreast, together
 
@@ -52,46 +53,74 @@ class NumbaMachine:
         poison = fills and torch.are_deterministic_algorithms_enabled()
         return made.fill_(math.nan) if poison else made
 
-    def pack(self, matrix: Tensor) -> Tensor:
-        return pack(matrix, together, torch.get_num_threads() if matrix.numel() > 1 << 16 else 1, self.kind)
+    def packs(self, matrices: Sequence[Tensor]) -> list[Tensor]:
+        made = [memory.empty((packed_size(m.shape[0], m.shape[1], self.kind),), self.dtype) for m in matrices]
+        count, jobs = torch.get_num_threads(), list[Job]()
+        for matrix, packed in zip(matrices, made, strict=True):
+            jobs += pack_jobs(matrix, packed, count if matrix.numel() > SMALL else 1, self.kind)
+        together(jobs)
+        return made
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None = None) -> Tensor:
         """x [..., K] @ weight [K, N] + bias [N]; with lengths [B] of x [B, T, K], zeros past them."""
         options: Any = {"run": together, "count": torch.get_num_threads(), "kind": self.kind}
         return product.linear(x, weight, bias, lengths=lengths, **options)
 
-    def outer(self, a: Tensor, b: Tensor, start: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        return self.outer_and_total(a, b, start, lengths)[0]
-
     def outer_and_total(
         self, a: Tensor, b: Tensor, start: Tensor | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """`outer`, and the sum of a over batch and steps."""
+        """(a^T b, the sum of a over batch and steps): see `product.outer`."""
         options: Any = {"run": together, "count": torch.get_num_threads(), "kind": self.kind}
         return product.outer(a, b, start, lengths=lengths, **options)
+
+    def products(
+        self, outers: Sequence[Outer], alongs: Sequence[Along], lengths: Tensor | None
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+        count, jobs = torch.get_num_threads(), list[Job]()
+        which = product.within(lengths, outers[0].a) if outers and lengths is not None else None
+        widest = max((product.scratch_size(o.b.shape[-1], self.kind) for o in outers), default=0)
+        rooms = memory.scratch((len(outers), count, widest), self.dtype)
+        made, found = [], []
+        for outer, room in zip(outers, rooms, strict=True):
+            result, more = product.outer_laid(*outer, which, room, self.kind)
+            found.append(result)
+            jobs += more
+        for along in alongs:
+            result, more = product.linear_laid(*along, lengths=lengths, count=count, kind=self.kind)
+            made.append(result)
+            jobs += more
+        together(jobs)
+        return found, made
 
     def compiled(self, direction: Direction) -> int:
         """The address of a direction's machine code."""
         # The products, called by address, are no part of it.
         return cache.load(direction.source, direction.name, self.scope).address
 
-    def launch(self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options) -> None:
-        given = [arrays[name] for name in direction.arrays]
-        assert all(t.is_contiguous() and t.dtype == self.dtype for t in given)
-        threads = torch.get_num_threads()
-        wide = rows < threads and abreast.pays(arrays[name] for name in direction.columns)
-        if wide and not abreast.CROWD.alone():
-            self._abreast(direction, rows, steps, arrays, options)
-            return
-        spans = _spans(rows, threads)
-        block = min(BLOCK, max(end - start for start, end in spans))
-        block = math.ceil(spans[0][1] / math.ceil(spans[0][1] / block))  # even blocks: 32 rows are 16 and 16
-        scratch = memory.empty((len(spans), self.scratch(direction, block)), self.dtype)
-        address, places = self.compiled(direction), [t.data_ptr() for t in given]
-        together([
-            (address, (*self._head(steps, start, end, block, scratch[n], options), *places))
-            for n, (start, end) in enumerate(spans)
-        ])  # fmt: skip
+    def launch(self, runs: Sequence[Run]) -> None:
+        threads, laid = torch.get_num_threads(), list[tuple[Run, int, int, int, int]]()
+        for run in runs:
+            if self._wide(run, len(runs)) and not abreast.CROWD.alone():
+                self._abreast(*run)
+                continue
+            spans = _spans(run.rows, threads)
+            block = min(BLOCK, max(end - start for start, end in spans))
+            block = math.ceil(spans[0][1] / math.ceil(spans[0][1] / block))  # even blocks: 32 rows are 16 and 16
+            laid += [(run, start, end, block, self.scratch(run.direction, block)) for start, end in spans]
+        scratch = memory.scratch((sum(size for *_, size in laid),), self.dtype)
+        jobs, at = list[Job](), 0
+        for run, start, end, block, size in laid:
+            given = [run.arrays[name] for name in run.direction.arrays]
+            assert all(t.is_contiguous() and t.dtype == self.dtype for t in given)
+            head = self._head(run.steps, start, end, block, scratch[at:], run.options)
+            jobs.append((self.compiled(run.direction), (*head, *(t.data_ptr() for t in given))))
+            at += size
+        together(jobs)
+
+    def _wide(self, run: Run, runs: int) -> bool:
+        """Whether threads gain by sharing the rows of a run; each of two directions has a thread, and nobody waits."""
+        idle = run.rows < torch.get_num_threads() and 2 * run.rows * (runs - 1) < torch.get_num_threads()
+        return idle and abreast.pays(run.arrays[name] for name in run.direction.columns)
 
     def scratch(self, direction: Direction, rows: int) -> int:
         """How many numbers of scratch a job takes whose blocks have so many rows."""
@@ -111,7 +140,7 @@ class NumbaMachine:
         count, address = torch.get_num_threads(), self.compiled(direction)
         matrices = {name: (arrays[name], columns) for name, columns in direction.columns.items()}
         shares = abreast.Shares(matrices, count, rows + TOGETHER, self.name, self.multiply)
-        scratch = memory.empty((count + 1, self.scratch(direction, rows)), self.dtype)
+        scratch = memory.scratch((count + 1, self.scratch(direction, rows)), self.dtype)
         held, words = [arrays], []
         for places in ({}, *shares.places):
             number = len(words)

@@ -38,6 +38,15 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.frombuffer(lent, dtype=dtype, count=count).view(tuple(shape))
 
 
+def scratch(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory as `empty` gives it, for one call: this thread's next call gets the same. Bytes: the largest asked for."""
+    count = math.prod(shape)
+    kept = _SCRATCH.__dict__.get(str(dtype))
+    if kept is None or len(kept) < count:
+        kept = _SCRATCH.__dict__[str(dtype)] = empty((count,), dtype)
+    return kept[:count].view(tuple(shape))
+
+
 def idle() -> int:
     """Bytes that are kept for the next call."""
     return _IDLE.total()
@@ -125,5 +134,6 @@ def _memory_of_machine() -> int:
 
 
 _IDLE = _Idle(_memory_of_machine() // 8)
+_SCRATCH = threading.local()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_IDLE.after_fork)

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autograd import Marks, again, options
+from .autograd import Laid, Marks, again, options
 from .autograd import parts as _groups
-from .derived import Derived
+from .derived import Derived, together
 from .machine import machine
 
 _KNOWN: dict[str, Derived] = {}  # whose drive is given, by name
@@ -79,7 +79,8 @@ def _scan(
 ) -> list[Tensor]:  # fmt: skip
     derived = find(kernel)
     drive, start, initial = ([t.contiguous() for t in group] for group in (drive, start, initial))
-    out, last, kept = derived.forward(drive, start, weights, options((lengths, resets), initial), keep=keep)
+    work = derived.forward(drive, start, weights, options((lengths, resets), initial), keep=keep)
+    out, last, kept = together(derived.machine, [work])[0]
     return [out, *last, *(k for k in kept if k is not out)]
 
 
@@ -102,8 +103,9 @@ def _scan_backward(
     drive, start, initial, kept, dlast = (
         [t.contiguous() for t in group] for group in (drive, start, initial, kept, dlast)
     )
-    marks = options((lengths, resets), initial)
-    groups = find(kernel).backward(drive, start, weights, marks, kept, cot.contiguous(), dlast)
+    marks, derived = options((lengths, resets), initial), find(kernel)
+    work = derived.backward(drive, start, weights, marks, kept, cot.contiguous(), dlast)
+    groups = together(derived.machine, [work])[0]
     return _apart([g for group in groups for g in group if g is not None])
 
 
@@ -157,7 +159,7 @@ def _gradients(ctx: Any, cots: list[Tensor | None]) -> tuple[Any, ...]:
     slopes = zip(start, cots[1 : 1 + len(start)], strict=True)
     dlast = [torch.zeros_like(s) if d is None else d for s, d in slopes]
     if torch.is_grad_enabled():  # create_graph: by the reference loop, whose gradient has a derivative
-        found = again(derived, (lengths, resets), ctx.counts, tensors, [cot, *dlast])
+        found = again(Laid(derived, (lengths, resets), ctx.counts), tensors, [cot, *dlast])
     else:
         given = iter(_scan_backward(ctx.kernel, lengths, resets, *groups, kept, cot, dlast))
         learnt = [True] * (len(drive) + len(start)) + _moves(derived) + [True] * len(initial)

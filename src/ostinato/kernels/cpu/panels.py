@@ -11,6 +11,8 @@ from .jobs import Job, Run, c_function, dtype_of, in_turn, spans
 from .lanes import lanes
 from .memory import empty
 
+SMALL = 1 << 16  # numbers of a matrix that one job packs
+
 
 def product(kind: str) -> int:
     """The address that kernels multiply by: what `call_product` and `call_exact` take."""

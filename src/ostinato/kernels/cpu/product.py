@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .jobs import Job, Run, c_function, dtype_of, in_turn, spans
 from .lanes import lanes
-from .memory import empty
-from .panels import pack, packed_size, product
+from .memory import empty, scratch
+from .panels import SMALL, pack, packed_size, product
 
 ROWS = 96  # that `linear` takes through all panels, and columns of a that `outer` does
 STEPS = 192  # rows of a and b that `outer` packs at once
@@ -46,16 +46,25 @@ def linear(
     `run` does the work in at most `count` jobs; `out` [..., N], if given, is written and returned. With the lengths
     [B] of a [B, T, K] nothing is computed past them, and zeros stand there.
     """
-    rows, N = _rows(a), w.shape[1]
+    packed = pack(w, run, count if w.numel() > SMALL else 1, kind)
+    made, jobs = linear_laid(a, packed, w.shape[1], bias, lengths=lengths, out=out, count=count, kind=kind)
+    run(jobs)
+    return made
+
+
+def linear_laid(
+    a: Tensor, packed: Tensor, N: int, bias: Tensor | None = None, *, lengths: Tensor | None = None,
+    out: Tensor | None = None, count: int = 1, kind: str | None = None,
+) -> tuple[Tensor, list[Job]]:  # fmt: skip
+    """`linear` with a packed matrix [K, N], as what it gives and the jobs that make it."""
+    rows = _rows(a)
     made = empty((*a.shape[:-1], N), a.dtype) if out is None else out
-    packed = pack(w, run, count if w.numel() > 1 << 16 else 1, kind)
     ranges = None
     if lengths is not None:
         starts = range(0, len(rows), a.shape[1])
         ranges = [(start, start + int(n)) for start, n in zip(starts, lengths.tolist(), strict=True) if n > 0]
         made.zero_()
-    run(linear_jobs(rows, packed, bias, _rows(made), count, kind, ranges))
-    return made
+    return made, linear_jobs(rows, packed, bias, _rows(made), count, kind, ranges)
 
 
 def scratch_size(N: int, kind: str) -> int:
@@ -96,17 +105,25 @@ def outer(
     With first [B, N], b counts one step late: see `outer_jobs`. Steps past the lengths [B] do not count. `run` does the
     work in at most `count` jobs.
     """
+    which = None if lengths is None else within(lengths, a)
+    room = scratch((count, scratch_size(b.shape[-1], kind or dtype_of(a))), a.dtype)
+    found, jobs = outer_laid(a, b, first, which, room, kind)
+    run(jobs)
+    return found
+
+
+def outer_laid(
+    a: Tensor, b: Tensor, first: Tensor | None, which: Tensor | None, room: Tensor, kind: str | None = None
+) -> tuple[tuple[Tensor, Tensor], list[Job]]:
+    """`outer`, as what it gives and the jobs that make it, with their scratch and `within(lengths, a)`."""
     D, N = a.shape[-1], b.shape[-1]
     out, total = empty((D, N), a.dtype), empty((D,), a.dtype)
-    which = None if lengths is None else _within(lengths, a)
     if not a.numel() or (which is not None and not len(which)):
-        return out.zero_(), total.zero_()
-    scratch = empty((count, scratch_size(N, kind or dtype_of(a))), a.dtype)
-    run(outer_jobs(a, b, first, out, total, scratch, kind, which))
-    return out, total
+        return (out.zero_(), total.zero_()), []
+    return (out, total), outer_jobs(a, b, first, out, total, room, kind, which)
 
 
-def _within(lengths: Tensor, a: Tensor) -> Tensor | None:
+def within(lengths: Tensor, a: Tensor) -> Tensor | None:
     """The rows of a [B, T, D] within the lengths [B], as numbers of its dtype; None where it cannot count so far."""
     if a.dtype == torch.float32 and a.shape[0] * a.shape[1] > 1 << 24:
         return None

@@ -10,9 +10,9 @@ from torch.utils import _pytree as pytree
 
 from ... import tree
 from ..lower import Outside, written_at
-from ..table import Affine, inputs, is_affine, leaves
+from ..table import Affine, Call, inputs, is_affine, leaves
 from . import operators
-from .autograd import Product, Scan, options, parts
+from .autograd import Laid, Product, Scan, forward, in_turns
 from .derived import Derived, step_of
 from .machine import machine
 
@@ -26,64 +26,68 @@ def why_not(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
     return found if isinstance(found, str) else None
 
 
-def run(
-    recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], lengths: Tensor | None, resets: Tensor | None,
-    initial: Any,
-) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
-    """(out [B, T, ...], the leaves of the state after each row's last step)."""
-    kernel = derived(recurrence, drive, state, weights)
-    assert isinstance(kernel, Derived)
-    _check(drive, state, lengths, resets, initial)
+def run(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
+    """(out [B, T, ...], the leaves of the state after each row's last step) of each call; none waits for another."""
+    kernels = [derived(call.recurrence, call.drive, call.state, call.weights) for call in calls]
+    for call in calls:
+        _check(call)
     if torch.is_autocast_enabled("cpu"):  # operands of products are rounded in the kernel, and nothing else
-        drive, state, weights, initial = pytree.tree_map(_single, (drive, state, tuple(weights), initial))
-    order = None
-    if lengths is not None:
-        # The longest first: so the rows that are still read are the first ones, and padding costs nothing.
-        lengths, order = lengths.sort(descending=True, stable=True)
-        drive = pytree.tree_map(lambda leaf: _taken_leaf(leaf, order), drive, is_leaf=is_affine)
-        state, initial, resets = pytree.tree_map(lambda t: _taken(t, order), (state, initial, resets))
-    out, last = _scan(kernel, drive, tree.leaves(state), list(weights), lengths, resets, initial)
-    if order is not None:
-        back = order.argsort()
-        out, *last = (t.index_select(0, back) for t in (out, *last))
-    return out, tuple(last)
+        calls = [pytree.tree_map(_single, call) for call in calls]
+    ordered, orders = zip(*map(_ordered, calls), strict=True)
+    found = _scans(kernels, ordered)
+    pairs = zip(found, orders, strict=True)
+    return [(_back(out, order), tuple(_back(t, order) for t in last)) for (out, last), order in pairs]
 
 
 def _single(x: Any) -> Any:
-    return x.float() if isinstance(x, Tensor) else x
+    return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def _ordered(call: Call) -> tuple[Call, Tensor | None]:
+    """The longest row first: so the rows that are still read are the first ones, and padding costs nothing."""
+    if call.lengths is None:
+        return call, None
+    lengths, order = call.lengths.sort(descending=True, stable=True)
+    drive, state, resets, initial = pytree.tree_map(
+        lambda leaf: leaf._replace(x=_taken(leaf.x, order)) if isinstance(leaf, Affine) else _taken(leaf, order),
+        (call.drive, call.state, call.resets, call.initial), is_leaf=is_affine,
+    )  # fmt: skip
+    return Call(call.recurrence, drive, state, call.weights, lengths, resets, initial), order
 
 
 def _taken(t: Tensor | None, rows: Tensor) -> Tensor | None:
     return None if t is None else t.index_select(0, rows)
 
 
-def _taken_leaf(leaf: Any, rows: Tensor) -> Any:
-    return leaf._replace(x=_taken(leaf.x, rows)) if isinstance(leaf, Affine) else _taken(leaf, rows)
+def _back(t: Tensor, order: Tensor | None) -> Tensor:
+    return t if order is None else t.index_select(0, order.argsort())
 
 
-def _scan(
-    kernel: Derived, drive: Any, start: list[Tensor], weights: list[Tensor], lengths: Tensor | None,
-    resets: Tensor | None, initial: Any,
-) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-    """The scan of rows in the order of their lengths: as an operator where somebody watches."""
-    watched = _watched(drive, weights)
-    driven = _drive(kernel, drive, watched)
-    dtype, fresh = driven[0].dtype, list[Tensor]()
-    if resets is not None:
-        fresh = pytree.tree_leaves(initial) if initial is not None else [torch.zeros_like(s) for s in start]
-    marks = tuple(None if t is None else t.to(dtype) for t in (lengths, resets))
+def _scans(kernels: Sequence[Any], calls: Sequence[Call]) -> list[tuple[Tensor, list[Tensor]]]:
+    """Scans of rows in the order of their lengths: as operators where somebody watches."""
+    watched = any(_watched(call.drive, call.weights) for call in calls)
+    laid, groups = list[Laid](), list[list[Any]]()
+    for kernel, call in zip(kernels, calls, strict=True):
+        start, fresh = tree.leaves(call.state), list[Tensor]()
+        if call.resets is not None:
+            fresh = [torch.zeros_like(s) for s in start] if call.initial is None else tree.leaves(call.initial)
+        driven = _drive(kernel, call.drive, watched)
+        marks = tuple(None if t is None else t.to(driven[0].dtype) for t in (call.lengths, call.resets))
+        mine = [driven, start, list(call.weights), fresh]
+        laid.append(Laid(kernel, marks, tuple(map(len, mine))))
+        groups += mine if watched else [_contiguous(driven), _contiguous(start), mine[2], _contiguous(fresh)]
     if watched:
-        return operators.scan(kernel, marks, driven, start, weights, fresh)
-    counts = (len(driven), len(start), len(weights), len(fresh))
-    tensors: list[Any] = [t if t is None else t.contiguous() for t in (*driven, *start)]
-    tensors += weights + [t.contiguous() for t in fresh]
+        each = (groups[4 * i : 4 * i + 4] for i in range(len(laid)))
+        return [operators.scan(one.derived, one.marks, *mine) for one, mine in zip(laid, each, strict=True)]
+    tensors = [t for group in groups for t in group]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        out, *last = Scan.apply(kernel, marks, counts, *tensors)
-    else:
-        cut: list[Any] = [t if t is None else t.detach() for t in tensors]
-        drives, starts, plain, initials = parts(cut, counts)
-        out, last, _ = kernel.forward(drives, starts, plain, options(marks, initials), keep=False)
-    return out, last
+        return in_turns(laid, Scan.apply(laid, *tensors))
+    found = forward(laid, [t if t is None else t.detach() for t in tensors], keep=False)
+    return [(out, last) for out, last, _ in found]
+
+
+def _contiguous(tensors: Sequence[Any]) -> list[Any]:
+    return [t if t is None else t.contiguous() for t in tensors]
 
 
 def _watched(drive: Any, weights: Sequence[Tensor]) -> bool:
@@ -162,13 +166,13 @@ def _line(op: str, step: Any, functions: Sequence[Any], example: Any) -> str:
         return ""
 
 
-def _check(drive: Any, state: Any, lengths: Tensor | None, resets: Tensor | None, initial: Any) -> None:
+def _check(call: Call) -> None:
     """A kernel trusts its shapes; torch's own operations would have checked them."""
-    rows, steps = inputs(drive)[0].shape[:2]
-    for leaf in (*tree.leaves(state), *([] if initial is None else tree.leaves(initial))):
+    rows, steps = inputs(call.drive)[0].shape[:2]
+    for leaf in (*tree.leaves(call.state), *([] if call.initial is None else tree.leaves(call.initial))):
         if leaf.shape[0] != rows:
             raise ValueError(f"each leaf of the state must have {rows} rows, and one is {tuple(leaf.shape)}")
-    for name, given, shape in (("lengths", lengths, (rows,)), ("resets", resets, (rows, steps))):
+    for name, given, shape in (("lengths", call.lengths, (rows,)), ("resets", call.resets, (rows, steps))):
         if given is not None and tuple(given.shape) != shape:
             raise ValueError(f"{name} must have the shape {shape}, and have {tuple(given.shape)}")
 

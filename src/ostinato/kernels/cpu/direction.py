@@ -1,0 +1,85 @@
+"""A direction of a derived scan, forward or backward: its source, what it takes, and what it runs on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, fx
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction's source, the arrays that it takes, and the room that it needs."""
+
+    name: str
+    source: str
+    arrays: tuple[str, ...]
+    room: int  # numbers of scratch a row of a block ...
+    beside: int  # ... and besides
+    vectors: dict[str, fx.Node]  # weights, the same for all rows
+    tables: dict[str, fx.Node]  # weights of which each row of the batch reads one row
+    columns: dict[str, int]  # of each matrix
+
+
+@dataclass(frozen=True)
+class Options:
+    """Lengths [B] and resets [B, T], in the dtype of the kernel, and the states [B, ...] that a reset returns to."""
+
+    lengths: Tensor | None = None
+    resets: Tensor | None = None
+    initial: tuple[Tensor, ...] = ()
+
+
+class Run(NamedTuple):
+    """A direction with all that it reads and writes, by name."""
+
+    direction: Direction
+    rows: int
+    steps: int
+    arrays: dict[str, Tensor]
+    options: Options
+
+
+class Outer(NamedTuple):
+    """A product over batch and steps, a^T b; with `start` [B, N] b is one step late."""
+
+    a: Tensor  # [B, T, D]
+    b: Tensor  # [B, T, N]
+    start: Tensor | None = None
+
+
+class Along(NamedTuple):
+    """A product with a matrix at all steps."""
+
+    x: Tensor  # [B, T, K]
+    packed: Tensor  # of a matrix [K, width]
+    width: int
+
+
+class Machine(Protocol):
+    """What runs move on, and the products over all steps."""
+
+    lanes: int  # of a vector
+    name: str  # the dtype
+    kind: str  # of products: the dtype, or one that factors are rounded to
+
+    def empty(self, *shape: int) -> Tensor:
+        """Memory whose values do not matter."""
+        ...
+
+    def packs(self, matrices: Sequence[Tensor]) -> list[Tensor]:
+        """Matrices [K, N] as the tile reads them."""
+        ...
+
+    def products(
+        self, outers: Sequence[Outer], alongs: Sequence[Along], lengths: Tensor | None
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+        """([D, N] and the sum of a, [D], of each outer), and [B, T, width] of each along.
+
+        Steps past the lengths [B] do not count, and are zero.
+        """
+        ...
+
+    def launch(self, runs: Sequence[Run]) -> None:
+        """Does some runs that do not depend on each other, over all rows."""
+        ...
