@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import baselines, cells, data, layers, models, nn, stream, testing, train
     from .kernels import backend
     from .recurrence import Affine, Recurrence, Step
     from .recurrent import Cell, Layer, Recurrent
@@ -21,10 +22,37 @@ _HOMES = {
     "check_recurrent": "testing",
 }
 
-__all__ = ["Affine", "Cell", "Layer", "Recurrence", "Recurrent", "Step", "backend", "check_recurrent"]
+# Written `ostinato.nn.LSTM` after `import ostinato`, as with torch.
+_PARTS = ("baselines", "cells", "data", "layers", "models", "nn", "stream", "testing", "train")
+
+__all__ = [
+    "Affine",
+    "Cell",
+    "Layer",
+    "Recurrence",
+    "Recurrent",
+    "Step",
+    "backend",
+    "baselines",
+    "cells",
+    "check_recurrent",
+    "data",
+    "layers",
+    "models",
+    "nn",
+    "stream",
+    "testing",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"ostinato.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
     return getattr(import_module(f"ostinato.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -112,7 +112,7 @@ class NumbaMachine:
         for run, start, end, block, size in laid:
             given = [run.arrays[name] for name in run.direction.arrays]
             assert all(t.is_contiguous() and t.dtype == self.dtype for t in given)
-            head = self._head(run.steps, start, end, block, scratch[at:], run.options)
+            head = self._head(run.steps, start, end, block, scratch.data_ptr() + at * scratch.itemsize, run.options)
             jobs.append((self.compiled(run.direction), (*head, *(t.data_ptr() for t in given))))
             at += size
         together(jobs)
@@ -127,11 +127,11 @@ class NumbaMachine:
         return rows * direction.room + direction.beside + self.lanes
 
     def _head(
-        self, steps: int, start: int, end: int, block: int, scratch: Tensor, options: Options, multiply: int = 0
+        self, steps: int, start: int, end: int, block: int, scratch: int, options: Options, multiply: int = 0
     ) -> tuple[int, ...]:
         """The integers of frame.HEAD."""
         marks = (0 if t is None else t.data_ptr() for t in (options.lengths, options.resets))
-        return (steps, start, end, block, multiply or self.multiply, scratch.data_ptr(), *marks)
+        return (steps, start, end, block, multiply or self.multiply, scratch, *marks)
 
     def _abreast(
         self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options
@@ -148,7 +148,7 @@ class NumbaMachine:
             own = {n: a.clone() for n, a in arrays.items() if number > 1 and n.startswith(("sums", "dinitial"))}
             held.append(own)
             head = self._head(
-                steps, 0, rows, rows, scratch[number], options, abreast.product(self.name) if places else 0
+                steps, 0, rows, rows, scratch[number].data_ptr(), options, abreast.product(self.name) if places else 0
             )
             given = (places.get(name) or own.get(name, arrays[name]).data_ptr() for name in direction.arrays)
             words.append(array("q", [*head, *given]))

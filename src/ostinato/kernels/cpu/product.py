@@ -82,7 +82,8 @@ def outer_jobs(
     the row of step t is multiplied with that of t - 1, or first's at t = 0. scratch is [count, scratch_size]. Of the
     rows (n, t), counted n T + t, only those count that `which` lists, in the dtype of a.
     """
-    (M, D), (_, N), kind = _rows(a).shape, _rows(b).shape, kind or dtype_of(a)
+    D, N, kind = a.shape[-1], b.shape[-1], kind or dtype_of(a)
+    M, room = a.numel() // D, scratch.stride(0) * scratch.itemsize
     assert out.shape == (D, N) and total.shape == (D,) and total.is_contiguous() and scratch.is_contiguous()
     assert a.shape[:-1] == b.shape[:-1] and scratch.shape[1] >= scratch_size(N, kind)
     assert _fit(a, b, first, out, total, scratch) and (first is None or first.shape == (b.shape[0], N))
@@ -90,10 +91,10 @@ def outer_jobs(
     function, multiply, row = c_function("product.outer", kind), product(kind), lanes(kind).tile.rows
     listed = int(which is not None)
     M = M if which is None else len(which)
-    sizes = M, N, T, _rows(a).stride(0), _rows(b).stride(0), start.stride(0), out.stride(0), multiply, listed
+    sizes = M, N, T, _apart(a), _apart(b), start.stride(0), out.stride(0), multiply, listed
     places = [x.data_ptr() for x in (a, b, start, out, total, a if which is None else which)]
     parts = spans(D, scratch.shape[0], row)
-    return [(function, (i, j, *sizes, *places, scratch[n].data_ptr())) for n, (i, j) in enumerate(parts)]
+    return [(function, (i, j, *sizes, *places, scratch.data_ptr() + n * room)) for n, (i, j) in enumerate(parts)]
 
 
 def outer(
@@ -135,7 +136,13 @@ def _rows(x: Tensor) -> Tensor:
     return x.view(-1, x.shape[-1])
 
 
+def _apart(x: Tensor) -> int:
+    """How far a row of x [..., N] lies from the next one. The stride of an axis of size 1 says nothing."""
+    return next((x.stride(i) for i in range(x.ndim - 2, -1, -1) if x.shape[i] > 1), x.shape[-1])
+
+
 def _fit(*tensors: Tensor | None) -> bool:
     """Whether they are of one dtype, with contiguous rows."""
     given = [x for x in tensors if x is not None]
-    return all(x.dtype == given[0].dtype and (x.stride(-1) == 1 or x.shape[-1] == 1) for x in given)
+    dtype = given[0].dtype
+    return all(x.dtype is dtype and (x.stride(-1) == 1 or x.shape[-1] == 1) for x in given)
