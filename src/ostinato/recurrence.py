@@ -111,7 +111,8 @@ class Recurrence:
 
 def scans(calls: Sequence[Call]) -> list[tuple[Tensor, Any]]:
     """Scans that do not depend on each other, such as two directions, as `Recurrence.scan`: at once where it pays."""
-    if torch.compiler.is_compiling() or (found := kernels.at_once(calls)) is None:
+    alone = len(calls) == 1 or torch.compiler.is_compiling()
+    if alone or (found := kernels.at_once(calls)) is None:
         return [call.recurrence.scan(*call.arguments, **call.options) for call in calls]
     return found
 

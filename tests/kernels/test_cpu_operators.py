@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ostinato import kernels
 from ostinato.cells import MGU, Elman
-from ostinato.kernels.cpu import operators, scan
+from ostinato.kernels.cpu import autograd, operators, scan
 from ostinato.layers import Zoneout
 
 
@@ -72,7 +72,7 @@ def test_a_gradient_by_the_operator_has_a_derivative() -> None:
     flat = [t for g in groups for t in g]
 
     def y(*tensors: Tensor) -> Tensor:
-        parts = scan.parts(tensors, sizes)
+        parts = autograd.parts(tensors, sizes)
         return torch.ops.ostinato.scan(operators.name_of(derived), True, lengths.double(), resets.double(), *parts)[0]
 
     assert name.split("-")[0] == "own"

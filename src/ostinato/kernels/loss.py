@@ -26,6 +26,9 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
         bfloat16: products in bfloat16 (sums and softmax in the weight's dtype): the loss moves by about 1e-3 nats.
             Under autocast they are so anyway.
 
+    Raises:
+        IndexError: a target is neither in 0..V-1 nor -100.
+
     Large vocabularies go block by block (no second derivative there), on the CPU by our own kernels; small ones through
     torch's functions.
     """
@@ -42,6 +45,8 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
 def _parts(weight: Tensor, targets: Tensor, half: bool) -> Any:
     """Our own products, where they may run and are the faster ones."""
     watched = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
+    if not watched:  # a tracer has no values
+        _check(targets, weight.shape[0])
     asked = forced() == "cpu" or (forced() is None and "cpu" in PREFERENCE["cpu"])
     if watched or not asked or weight.dtype not in (torch.float32, torch.float64) or weight.shape[0] >= 1 << 24:
         return TorchParts
@@ -49,11 +54,15 @@ def _parts(weight: Tensor, targets: Tensor, half: bool) -> Any:
 
     if half and (weight.dtype != torch.float32 or not native_bfloat16()):
         return TorchParts
-    low, high = int(targets.min()), int(targets.max())
-    if high >= weight.shape[0] or (low < 0 and low != IGNORED):
-        raise IndexError(
-            f"targets must lie in 0..{weight.shape[0] - 1}, or be {IGNORED}, and reach from {low} to {high}"
-        )
     from .cpu.softmax import OwnParts
 
     return OwnParts
+
+
+def _check(targets: Tensor, entries: int) -> None:
+    """Raises IndexError, as torch does, for a target that is no entry and no padding."""
+    counted = targets[targets != IGNORED]
+    if len(counted) and not 0 <= int(counted.min()) <= int(counted.max()) < entries:
+        raise IndexError(
+            f"targets must lie in 0..{entries - 1}, or be {IGNORED}, and reach from {counted.min()} to {counted.max()}"
+        )

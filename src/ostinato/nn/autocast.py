@@ -8,6 +8,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 
+def enabled(x: Tensor) -> bool:
+    """Whether autocast is on where x lies; on the device "meta" torch knows of none, and raises."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
 def returned(mode: str, proj_size: int, given: Any, before: Sequence[Tensor]) -> list[torch.dtype]:
     """The dtypes of the output and of each leaf of the state, of eager torch.
 

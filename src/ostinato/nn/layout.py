@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from . import autocast
+
 
 class InputError(ValueError, RuntimeError):
     """An input or a state does not fit. torch.nn raises a ValueError or a RuntimeError; this is both."""
@@ -21,7 +23,7 @@ def check(given: Any, width: int, dtype: torch.dtype) -> None:
     x = given.data if packed else given
     if not isinstance(x, Tensor):
         raise InputError(f"the input must be a tensor or a PackedSequence, and is a {type(x).__name__}")
-    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+    if x.dtype != dtype and not autocast.enabled(x):
         raise InputError(
             f"the input is {x.dtype} and the weights are {dtype}: write input.to({dtype}) or model.to({x.dtype})"
         )

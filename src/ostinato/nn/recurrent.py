@@ -1,7 +1,7 @@
 """What the drop-in modules share: torch's parameters and conventions around a scan for each layer and direction."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .. import tree
 from ..layers.bidirectional import reverse
-from ..recurrence import Affine, Recurrence
+from ..recurrence import Affine, Call, Recurrence, scans
 from . import autocast, layout, options
 
 
@@ -98,7 +98,7 @@ class TorchRecurrent(nn.Module, ABC):
             x, states = self._layer(layer, x, before, lengths)
             after += states
         results = [x, *map(torch.stack, zip(*after, strict=True))]
-        if torch.is_autocast_enabled(x.device.type):
+        if autocast.enabled(x):
             dtypes = autocast.returned(self.mode, self.proj_size, input, before)
             results = [t.to(dtype) for t, dtype in zip(results, dtypes, strict=True)]
         y, *last = results
@@ -106,6 +106,14 @@ class TorchRecurrent(nn.Module, ABC):
         y = layout.sequence(y, lengths, input, self.batch_first, copy=y.requires_grad and not self.bidirectional)
         h_n = tuple(layout.final(leaf, input) for leaf in last)
         return y, h_n if self.leaves > 1 else h_n[0]
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """torch.jit.script asks for what it shall compile instead."""
+        name = type(self).__name__
+        raise TypeError(
+            f"torch.jit.script cannot read ostinato.nn.{name}: use torch.compile or torch.export, "
+            f"or script a torch.nn.{name} that has loaded its state_dict"
+        )
 
     def extra_repr(self) -> str:
         """The sizes, and what differs from torch's defaults."""
@@ -134,17 +142,17 @@ class TorchRecurrent(nn.Module, ABC):
         self, layer: int, x: Tensor, before: list[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, list[list[Tensor]]]:
         """One layer over x [B, T, ...]: (y [B, T, H * directions], the leaves [B, H] of each direction's state)."""
-        outs, states = [], []
+        calls = []
         for i, end in enumerate(self._ends(layer)):
             biases = tuple(getattr(self, f"{name}_{end}") for name in ("bias_ih", "bias_hh") if self.bias)
             projection = getattr(self, f"weight_hr_{end}") if self.proj_size else None
             motion = self.motion(getattr(self, f"weight_hh_{end}"), biases, projection)
             drive = Affine(reverse(x, lengths) if i else x, getattr(self, f"weight_ih_{end}"), motion.bias)
             state = motion.state(*(leaf[layer * self._directions + i] for leaf in before))
-            out, last = motion.recurrence.scan(drive, state, *motion.weights, lengths=lengths)
-            outs.append(reverse(out, lengths) if i else out)
-            states.append(tree.leaves(last))
-        return outs[0] if len(outs) == 1 else torch.cat(outs, dim=-1), states
+            calls.append(Call(motion.recurrence, drive, state, motion.weights, lengths))
+        (y, *back), states = zip(*scans(calls), strict=True)
+        y = torch.cat([y, reverse(back[0], lengths)], dim=-1) if back else y
+        return y, [tree.leaves(state) for state in states]
 
     def _start(self, x: Tensor, given: Any, hx: Any) -> list[Tensor]:
         """The leaves of the state before the first step, [num_layers * directions, B, H] each, in the order of x."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..table import computed
+from ... import tree
 from .derived import Derived, together
 from .direction import Along, Options, Outer
 
@@ -15,26 +15,32 @@ Marks = Sequence[Tensor | None]  # lengths [B] and resets [B, T], in the dtype o
 
 
 class Product(torch.autograd.Function):
-    """x [..., K] times weight [N, K], plus bias [N]: torch's linear layer, beside whose threads no others spin."""
+    """x [B, T, K] times weight [N, K], plus bias [N]: torch's linear layer, beside whose threads no others spin.
+
+    Past the lengths [B], in the dtype of x, nothing is computed, and zeros stand there.
+    """
 
     @staticmethod
-    def forward(ctx: Any, machine: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.machine = machine
+    def forward(
+        ctx: Any, machine: Any, lengths: Tensor | None, x: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        ctx.machine, ctx.lengths = machine, lengths
         ctx.save_for_backward(x, weight)
-        return machine.linear(x, weight.t(), bias)
+        return machine.linear(x, weight.t(), bias, lengths)
 
     @staticmethod
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
-        dy, needs = cots[0].contiguous(), ctx.needs_input_grad[1:]
+        dy, needs = cots[0].contiguous(), ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # create_graph: by operations that have a derivative themselves
+            dy, x = (tree.masked(t, ctx.lengths) for t in (dy, x))
             rows, steps = dy.flatten(0, -2), x.flatten(0, -2)
-            return None, dy @ weight, rows.t() @ steps, rows.sum(0) if needs[2] else None
+            return None, None, dy @ weight, rows.t() @ steps, rows.sum(0) if needs[2] else None
         outers = [Outer(dy, x)] if any(needs[1:]) else []
         alongs = [Along(dy, packed, x.shape[-1]) for packed in ctx.machine.packs([weight] if needs[0] else [])]
-        products, slopes = ctx.machine.products(outers, alongs, None)
+        products, slopes = ctx.machine.products(outers, alongs, ctx.lengths)
         dw, db = products[0] if products else (None, None)
-        return None, slopes[0] if slopes else None, dw, db if needs[2] else None
+        return None, None, slopes[0] if slopes else None, dw, db if needs[2] else None
 
 
 class Laid(NamedTuple):
@@ -99,7 +105,7 @@ def again(laid: Laid, tensors: Sequence[Tensor], cots: Sequence[Tensor]) -> list
     """The gradients with a graph of their own."""
     derived, (lengths, resets), counts = laid
     drive, start, weights, initial = parts(tensors, counts)
-    drive = [computed(leaf) for leaf in derived.leaves(drive)]
+    drive = derived.leaves(drive)  # as products: what stands in padding is cleared before them
     results = derived.walk(
         drive, start, weights, lengths=None if lengths is None else lengths.long(),
         resets=None if resets is None else resets != 0, initial=initial or None,

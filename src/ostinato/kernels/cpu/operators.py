@@ -26,7 +26,8 @@ from .derived import Derived, together
 from .machine import machine
 
 _KNOWN: dict[str, Derived] = {}  # whose drive is given, by name
-_SAME: dict[tuple[str, str, tuple[int, ...]], Derived] = {}  # by name, kind of products, leaves that are made inside
+# By name, kind of products, and what is made inside of how many features.
+_SAME: dict[tuple[str, str, tuple[tuple[int, int], ...]], Derived] = {}
 
 
 def known(derived: Derived) -> Derived:
@@ -34,7 +35,7 @@ def known(derived: Derived) -> Derived:
     name, exact = name_of(derived), derived.machine.kind == derived.machine.name
     if exact:
         _KNOWN.setdefault(name, derived.outside() if derived.inside else derived)
-    return _SAME.setdefault((name, derived.machine.kind, tuple(derived.inside)), derived)
+    return _SAME.setdefault((name, derived.machine.kind, tuple(derived.inside.items())), derived)
 
 
 def name_of(derived: Derived) -> str:

@@ -71,8 +71,9 @@ def _scans(kernels: Sequence[Any], calls: Sequence[Call]) -> list[tuple[Tensor, 
         start, fresh = tree.leaves(call.state), list[Tensor]()
         if call.resets is not None:
             fresh = [torch.zeros_like(s) for s in start] if call.initial is None else tree.leaves(call.initial)
-        driven = _drive(kernel, call.drive, watched)
-        marks = tuple(None if t is None else t.to(driven[0].dtype) for t in (call.lengths, call.resets))
+        dtype = inputs(call.drive)[0].dtype
+        marks = tuple(None if t is None else t.to(dtype) for t in (call.lengths, call.resets))
+        driven = _drive(kernel, call.drive, marks[0], watched)
         mine = [driven, start, list(call.weights), fresh]
         laid.append(Laid(kernel, marks, tuple(map(len, mine))))
         groups += mine if watched else [_contiguous(driven), _contiguous(start), mine[2], _contiguous(fresh)]
@@ -177,7 +178,7 @@ def _check(call: Call) -> None:
             raise ValueError(f"{name} must have the shape {shape}, and have {tuple(given.shape)}")
 
 
-def _drive(kernel: Derived, drive: Any, watched: bool) -> list[Any]:
+def _drive(kernel: Derived, drive: Any, lengths: Tensor | None, watched: bool) -> list[Any]:
     """The drive's leaves, [B, T, features] each, or what the kernel makes them of: see `Derived.leaves`."""
     found: list[Any] = []
     for i, leaf in enumerate(leaves(drive)):
@@ -190,5 +191,5 @@ def _drive(kernel: Derived, drive: Any, watched: bool) -> list[Any]:
         elif watched:
             found.append(operators.linear(*leaf))
         else:
-            found.append(Product.apply(kernel.machine, leaf.x.contiguous(), leaf.weight, leaf.bias))
+            found.append(Product.apply(kernel.machine, lengths, leaf.x.contiguous(), leaf.weight, leaf.bias))
     return found

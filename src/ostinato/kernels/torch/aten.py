@@ -70,7 +70,9 @@ def _run(op: Any, drive: Affine, state: Any, weights: list[Tensor], lengths: Ten
         if not _ragged(lengths, x):
             return op(x, state, params, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         assert lengths is not None
-        # Packing wants lengths >= 1 on the CPU; rows of length 0 are put right by the caller.
+        # Packing wants lengths >= 1 on the CPU. Rows of length 0 are put right by the caller; what they read here must
+        # not be NaN, which would come back in gradients, as 0 times NaN.
+        x = torch.where((lengths == 0)[:, None, None], torch.zeros_like(x), x)
         packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
         order = packed.sorted_indices
         assert order is not None and packed.unsorted_indices is not None
