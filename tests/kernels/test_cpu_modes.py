@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ostinato import kernels
 from ostinato.cells import GRU, LSTM, MGU
+from ostinato.cells.gru import GRUState
+from ostinato.kernels import dispatch
 from ostinato.kernels.cpu import operands
 
 
@@ -75,3 +77,22 @@ def test_a_first_use_in_anomaly_mode_derives_all_the_same() -> None:
         y, _ = cell(x)
         y.sum().backward()
     assert "Scan" in str(y.grad_fn)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_what_is_traced_by_jit_reads_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    torch.manual_seed(0)
+    cell, x, other = GRU(4, 6).eval(), torch.randn(2, 5, 4), torch.randn(3, 5, 4)
+
+    class Reads(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = cell
+
+        def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+            return self.cell(x, GRUState(h))[0]
+
+    with torch.no_grad():
+        traced = torch.jit.trace(Reads(), (x, torch.zeros(2, 6)))
+    torch.testing.assert_close(traced(other, torch.ones(3, 6)), cell(other, GRUState(torch.ones(3, 6)))[0])

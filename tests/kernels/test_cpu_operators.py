@@ -79,6 +79,17 @@ def test_a_gradient_by_the_operator_has_a_derivative() -> None:
     assert torch.autograd.gradgradcheck(y, flat, atol=1e-6, rtol=1e-4)
 
 
+def test_inputs_of_other_widths_have_kernels_of_their_own() -> None:
+    """The step is the same, and the product that is made inside is not. Oracle: the reference."""
+    for width in (9, 4, 33):
+        cell, x = MGU(width, 5).double(), torch.randn(3, 6, width, dtype=torch.float64)
+        results = []
+        for backend in ("cpu", "reference"):
+            with kernels.backend(backend):
+                results.append(cell(x)[0])
+        torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
 def test_eager_calls_stay_off_the_dispatcher() -> None:
     part = MGU(4, 5)
     with kernels.backend("cpu"), torch.profiler.profile() as profile:

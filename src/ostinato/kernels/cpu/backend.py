@@ -38,6 +38,8 @@ def refuses(
         return f"it is written for float32 or float64 throughout, and this call has {names}"
     if peek_interpreter_stack() is not None:
         return "inside a torch.func transform only the reference can be differentiated further"
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit.trace keeps operations of torch alone"
     if forward_ad._current_level >= 0:  # pyright: ignore[reportAttributeAccessIssue]
         return "in forward mode only the reference can be differentiated"
     driven = inputs(drive)
