@@ -1,4 +1,4 @@
-"""Inference on one long sequence: ours by the path that is chosen, torch.nn, ONNX Runtime, OpenVINO."""
+"""Inference on one long sequence: ours by a scan and by a session, torch.nn, ONNX Runtime, OpenVINO."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ostinato.recurrent import Cell
+from ostinato.stream import Session
+
 from . import peers
 from .contest import BEST, CONVENTION, Asked, Contender, Unit, contest, label, means
 from .tables import Row
@@ -14,6 +17,7 @@ from .timing import CALM
 from .torch_peer import lowered, made, path, read, twin
 
 STEPS = 1000
+PUSHED = ", session"
 TITLE = f"Inference on one sequence of {STEPS} steps, batch 1, I = H"
 DTYPES = ("float32", "bfloat16")
 SHAPES = tuple((STEPS, 1, hidden) for hidden in (128, 256, 512))
@@ -40,11 +44,12 @@ def _rows(name: str, shape: tuple[int, int, int], asked: Asked, others: Sequence
     if asked.dtype != "float32":
         against += [_torch("torch.nn", theirs, x, "float32"), _torch("ours in float32", cell, x, "float32")]
     against += _runtimes(name, cell, x, asked.dtype, others)
-    yield from contest(
-        {"cell": name, "T x B x H": label(shape), "dtype": asked.dtype}, _torch("ours", cell, x, asked.dtype), against,
-        [exact], asked.seconds, tolerance=TOLERANCE[asked.dtype], path=took, unit=Unit("us/step", 1000 / steps),
-        pause=CALM,
-    )  # fmt: skip
+    ways = {name: (_torch("ours", cell, x, asked.dtype), took), f"{name}{PUSHED}": _session(cell, x, asked.dtype)}
+    for title, (ours, way) in ways.items():
+        yield from contest(
+            {"cell": title, "T x B x H": label(shape), "dtype": asked.dtype}, ours, against, [exact], asked.seconds,
+            tolerance=TOLERANCE[asked.dtype], path=way, unit=Unit("us/step", 1000 / steps), pause=CALM,
+        )  # fmt: skip
 
 
 def _torch(name: str, module: nn.Module, x: Tensor, dtype: str) -> Contender:
@@ -53,6 +58,18 @@ def _torch(name: str, module: nn.Module, x: Tensor, dtype: str) -> Contender:
             return [read(module, x, None)]
 
     return Contender(name, run, run)
+
+
+def _session(cell: Cell[Any], x: Tensor, dtype: str) -> tuple[Contender, str]:
+    """All steps in one push, and the way it takes."""
+    session, rows = Session(cell, weights=None if dtype == "float32" else dtype), x[0]
+
+    def result() -> list[Tensor]:
+        session.reset()
+        return [session.push(rows)[None]]
+
+    result()  # the way is chosen at the first call
+    return Contender("ours", lambda: session.push(rows), result), session.explain().split(":")[0]
 
 
 def _runtimes(name: str, cell: Any, x: Tensor, dtype: str, others: Sequence[str]) -> list[Contender]:
@@ -88,7 +105,8 @@ def summary(table: Sequence[Row]) -> str:
     lowered = [row for row in table if row not in full]
     note = (
         "A contender that names no dtype computes in float32, and only these count for the best peer of a shape; ours "
-        "in float32 is none. Errors are those of all outputs against torch.nn in float64."
+        "in float32 is none. Where the cell has a session beside it, ours is one push of all steps to a session, with "
+        "weights of the dtype. Errors are those of all outputs against torch.nn in float64."
     )
-    goals = {(name, BEST): goal for name in ("lstm", "gru")}
+    goals = {(name + by, BEST): goal for name in ("lstm", "gru") for by in ("", PUSHED)}
     return "\n".join([*means(full, goals), *means(lowered, best_too=False), CONVENTION, note])

@@ -18,6 +18,7 @@ def stream(
     tokens: Annotated[bool, typer.Option("--tokens", help="A row a token, not a line.")] = False,
     top: Annotated[int, typer.Option(min=0, max=100, help="With --tokens: so many guesses of the model.")] = 3,
     state: Annotated[Path | None, typer.Option(help="Go on from this file if it exists; keep the state there.")] = None,
+    weights: Annotated[str | None, typer.Option(help="bfloat16: rounded, so half as many bytes to read.")] = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object a row.")] = False,
 ) -> None:  # fmt: skip
     """How surprising each line of stdin is to a trained model, as it comes, in constant memory.
@@ -27,6 +28,10 @@ def stream(
     from .tasks.language import streaming
 
     reader = streaming.open_run(run, top if tokens else 0)
+    if weights is not None:
+        from .stream import Session
+
+        reader.session = Session(reader.session.model, weights=weights)
     if state is not None and state.exists():
         reader.load(state)
     rows = (streaming.tokens if tokens else streaming.lines)(reader, _pieces())

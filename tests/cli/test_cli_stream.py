@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ostinato.kernels.cpu.operands import native_bfloat16
 from ostinato.models import score, score_documents
 from ostinato.tasks.language import load
 from tiny import NO_BASELINES, SMALL, Command, Said, options, sentences
@@ -87,6 +88,27 @@ def test_odd_bytes_and_lines(cli: Command, trained: Path, monkeypatch: pytest.Mo
     assert found[2]["text"].startswith("the\\tbig cat")
     assert len(found) == 5  # 160 kB in three pieces
     assert found[-1]["text"].endswith("字")
+
+
+def test_rounded_weights_cost_little(
+    cli: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, state = sentences(6, seed=3).encode(), tmp_path / "state.safetensors"
+    rounded = ("--weights", "bfloat16", "--state", state)
+    if not native_bfloat16():
+        said = piped(cli, monkeypatch, text, trained, *rounded)
+        assert (said.code, said.out) == (2, "") and "AVX512-BF16" in said.err
+        return
+    want, found = (rows(piped(cli, monkeypatch, text, trained, *words)) for words in ((), rounded))
+    pairs = [(float(a["bits_per_char"]), float(b["bits_per_char"])) for a, b in zip(found, want, strict=True)]
+    assert all(a == pytest.approx(b, abs=0.05) for a, b in pairs) and any(a != b for a, b in pairs)
+    said = piped(cli, monkeypatch, text, trained, "--state", state)
+    assert said.code == 2 and "was read with weights of bfloat16" in said.err
+
+
+def test_no_other_weights_are_there(cli: Command, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = piped(cli, monkeypatch, b"the\n", trained, "--weights", "int8")
+    assert (said.code, said.out) == (2, "") and "weights must be None" in said.err and "'int8'" in said.err
 
 
 def test_nothing_comes_of_nothing(cli: Command, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

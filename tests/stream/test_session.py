@@ -1,5 +1,7 @@
 """A session reads as the model does, step by step. Oracle: the model on the whole sequence, by the reference loop."""
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,55 @@ def test_any_layout_and_dtype(model: Recurrent[Any], kind: str) -> None:
     session = Session(model)
     got = torch.stack([session(row).view(-1) for row in rows])
     torch.testing.assert_close(got, whole(model, x[None])[0], rtol=1e-4, atol=2e-6)
+
+
+def test_arrays_of_any_memory(model: Recurrent[Any]) -> None:
+    x = np.random.default_rng(0).standard_normal((T, D)).astype(np.float32)
+    want = Session(model).push(x)
+    locked = x.copy()
+    locked.setflags(write=False)
+    backwards = x[::-1].copy()[::-1]
+    for given in (locked, backwards, x.astype(">f4"), np.asfortranarray(x)):
+        assert np.array_equal(Session(model).push(given), want)
+        session = Session(model)
+        assert np.array_equal(np.stack([session(row) for row in given]), want)
+
+
+def test_a_first_call_that_fails_settles_nothing(model: Recurrent[Any]) -> None:
+    session = Session(model)
+    with pytest.raises((ValueError, RuntimeError)):
+        session(torch.zeros(D + 1))
+    assert session.steps == 0 and session.explain().startswith("nothing was read yet")
+    x = torch.randn(T, D)
+    assert torch.equal(session.push(x), Session(model).push(x))
+    assert session.explain().startswith("cpu")
+
+
+def test_a_model_in_bfloat16_gives_arrays_that_numpy_has() -> None:
+    session = Session(cells["gru"](D, H).bfloat16().eval())
+    assert session(np.zeros(D)).dtype == np.float32
+    assert session(torch.zeros(D)).dtype == torch.bfloat16
+
+
+def test_refreshed_weights_go_on_from_the_same_state() -> None:
+    model, x = cells["gru"](D, H).eval(), torch.randn(T, D)
+    session = Session(model)
+    session.push(x[:5])
+    state = session.state
+    with torch.no_grad():
+        model.w_rec.mul_(2)
+    session.refresh()
+    assert torch.equal(session.state.h, state.h) and session.steps == 5
+    with torch.no_grad(), backend(REFERENCE):
+        want, _ = model(x[None, 5:], state)
+    torch.testing.assert_close(session.push(x[5:]), want[0], rtol=1e-4, atol=2e-6)
+    assert session.steps == T
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_is_refused_with_what_to_do(model: Recurrent[Any], way: Any) -> None:
+    with pytest.raises(TypeError, match=r"neither copied nor pickled; fork\(\) .* save\(\) and load\(\)"):
+        way(Session(model))
 
 
 def test_a_fork_goes_its_own_way(model: Recurrent[Any]) -> None:

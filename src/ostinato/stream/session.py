@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import tree
 from ..recurrent import Layer, Recurrent, must_stream
 from ..train import checkpoint
-from .ways import Compiled, Plain, way
+from .ways import Compiled, Plain, must_round, way
 
 
 class SessionError(ValueError):
@@ -30,6 +30,9 @@ class Session:
     at the first call (some seconds, kept on disk) from the weights as they are then. Where no kernel can be derived
     the model runs as it is: `explain` tells.
 
+    With weights="bfloat16" these are rounded where they are packed, and so is what they are multiplied with; the state
+    and all between products stay float32. A step that is bound by reading weights takes about half the time.
+
     With several sequences side by side, `batch` > 1, all shapes have the batch first: x [B, D], chunk [B, T, D].
     x is a tensor or a NumPy array, whatever its dtype, and y is of the same kind; token ids are integers. A session
     belongs to one thread at a time.
@@ -37,13 +40,15 @@ class Session:
     Args:
         model: in eval mode.
         batch: how many sequences.
+        weights: None, as the model has them, or "bfloat16".
 
     Raises:
         TypeError: the model is no Recurrent, or a part of it reads whole sequences.
-        ValueError: the model is in training mode; batch is no number of sequences. From a call: x does not fit.
+        ValueError: the model is in training mode; batch is no number of sequences; weights cannot be "bfloat16" on this
+            processor, or for this model. From a call: x does not fit.
     """
 
-    def __init__(self, model: Recurrent[Any], batch: int = 1) -> None:
+    def __init__(self, model: Recurrent[Any], batch: int = 1, weights: str | None = None) -> None:
         if not isinstance(model, Layer):
             name = type(model).__name__
             raise TypeError(f"a session reads with a Recurrent, and got a {name}; write Stack(Pointwise(...), ...)")
@@ -54,7 +59,9 @@ class Session:
             )
         if type(batch) is not int or batch < 1:
             raise ValueError(f"batch is how many sequences a session reads, 1 or more, and is {batch!r}")
-        self.model, self.batch, self.steps = model, batch, 0
+        if weights is not None:
+            must_round(model, weights)
+        self.model, self.batch, self.weights, self.steps = model, batch, weights, 0
         self._way: Compiled | Plain | None = None
         self._packed: str | None = None  # which weights are
         self._waiting: Any = None  # a state that was loaded before the first call
@@ -82,13 +89,26 @@ class Session:
 
     def fork(self) -> "Session":
         """Another session that goes on from here; the weights are shared."""
-        other = Session(self.model, self.batch)
+        other = Session(self.model, self.batch, self.weights)
         other.steps = self.steps
         if self._way is not None:
             other._go(self._way.fork())
             other._packed = self._packed
         other._waiting = self._waiting
         return other
+
+    def refresh(self) -> None:
+        """Takes the model's weights as they are now; the state stays, and goes on with them."""
+        if self._way is not None:
+            self._waiting = self._way.state()
+        self._way = self._packed = self._shape = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A compiled call is of this process, and its memory of this session."""
+        raise TypeError(
+            "a session can be neither copied nor pickled; fork() makes another one here, and save() and load() carry "
+            "its state to a session elsewhere"
+        )
 
     def reset(self) -> None:
         """Back to the initial state."""
@@ -113,10 +133,10 @@ class Session:
         """
         leaves = {f"state.{i}": leaf for i, leaf in enumerate(tree.leaves(self.state))}
         meta = {"kind": "session", "steps": self.steps, "batch": self.batch, "model": self._print()}
-        checkpoint.save(Path(path), leaves, meta | {"extra": dict(extra or {})})
+        checkpoint.save(Path(path), leaves, meta | {"weights": self.weights, "extra": dict(extra or {})})
 
     def load(self, path: str | Path) -> dict[str, Any]:
-        """Goes on where `save` was called, in a session of the same model and batch; gives its `extra`.
+        """Goes on where `save` was called, in a session of the same model, batch and weights; gives its `extra`.
 
         Raises:
             CheckpointError: the file is damaged, or a pickle.
@@ -135,6 +155,12 @@ class Session:
         if meta["model"] != self._print():
             raise SessionError(
                 f"{path} is the state of another model, or of other weights; load the weights that it was saved with"
+            )
+        if (theirs := meta.get("weights")) != self.weights:
+            kinds = [f"weights of {kind}" if kind else "the model's own weights" for kind in (theirs, self.weights)]
+            raise SessionError(
+                f"{path} was read with {kinds[0]}, and this session reads with {kinds[1]}; make it with "
+                f"Session(model, weights={theirs!r})"
             )
         start = self.model.initial_state(self.batch)
         found = [leaves[f"state.{i}"].to(s.device) for i, s in enumerate(tree.leaves(start))]
@@ -169,24 +195,30 @@ class Session:
         self._x, self._y, self._x_at, self._y_at = x.numpy(), y.numpy(), x.data_ptr(), y.data_ptr()
 
     def _read(self, x: Any, chunk: bool) -> Any:
-        rows = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else torch.as_tensor(x)
+        rows = _from_numpy(x) if isinstance(x, np.ndarray) else torch.as_tensor(x)
         axes = 1 + int(chunk) + int(rows.is_floating_point())
         alone = self.batch == 1 and rows.ndim == axes - 1
         rows = rows.unsqueeze(0) if alone else rows
         if rows.ndim != axes or len(rows) != self.batch or 0 in rows.shape:
             raise ValueError(self._expected(x, rows, chunk))
         rows = rows if chunk else rows.unsqueeze(1)
-        if self._way is None:
-            self._go(way(self.model, rows, self.batch))
-            if self._waiting is not None:
-                self._set(self._waiting, self.steps)
-                self._waiting = None
-        assert self._way is not None
-        y = self._way.read(rows)
+        y = self._first(rows) if self._way is None else self._way.read(rows)
         self.steps += rows.shape[1]
         y = y if chunk else y.squeeze(1)
         y = y.squeeze(0) if alone else y
-        return y.numpy() if isinstance(x, np.ndarray) else y
+        if not isinstance(x, np.ndarray):
+            return y
+        return (y.float() if y.dtype is torch.bfloat16 else y).cpu().numpy()
+
+    def _first(self, rows: Tensor) -> Tensor:
+        """Begins to read; where that fails, nothing has been settled."""
+        made = way(self.model, rows, self.batch, self.weights)
+        if self._waiting is not None:
+            made.load(self._waiting)
+        y = made.read(rows)
+        self._go(made)
+        self._waiting = None
+        return y
 
     def _expected(self, x: Any, rows: Tensor, chunk: bool) -> str:
         batch = [] if self.batch == 1 else [str(self.batch)]
@@ -197,6 +229,12 @@ class Session:
             f"{what} must be [{floats}] floating, or token ids [{ids}], with nothing empty, and is "
             f"{str(rows.dtype).removeprefix('torch.')} of shape {tuple(np.shape(x))}"
         )
+
+
+def _from_numpy(x: np.ndarray) -> Tensor:
+    """In memory that torch may hold: contiguous, writable, of the machine's byte order."""
+    native = x.astype(x.dtype.newbyteorder("="), order="C", copy=not x.flags.writeable)
+    return torch.from_numpy(native)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -11,13 +11,43 @@ from ..kernels import REFERENCE, Outside, backend
 from ..recurrent import Recurrent
 
 
-def way(model: Recurrent[Any], x: Tensor, batch: int) -> "Compiled | Plain":
-    """The fastest way that there is for x [B, T, D] or ids [B, T]; it stands at the initial state."""
+def way(model: Recurrent[Any], x: Tensor, batch: int, weights: str | None = None) -> "Compiled | Plain":
+    """The fastest way that there is for x [B, T, D] or ids [B, T]; it stands at the initial state.
+
+    With weights = "bfloat16" a compiled call holds its matrices rounded.
+    """
     try:
-        return Compiled.of(model, x, batch)
+        return Compiled.of(model, x, batch, weights)
     except Outside as error:
         start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
-        return Plain(model, str(error), start)
+        why = str(error) if weights is None else f"{error} (so its weights are not rounded)"
+        return Plain(model, why, start)
+
+
+def must_round(model: nn.Module, weights: str) -> None:
+    """Checks that a compiled call could hold the model's matrices as these weights.
+
+    Raises:
+        ValueError: it could not.
+    """
+    if weights != "bfloat16":
+        raise ValueError(f'weights must be None, as the model has them, or "bfloat16", and is {weights!r}')
+    kinds = {t.dtype for t in (*model.parameters(), *model.buffers())} - {torch.float32}
+    if kinds:
+        kind = str(kinds.pop()).removeprefix("torch.")
+        raise ValueError(f"weights of bfloat16 are rounded from float32, and the model has {kind}; call model.float()")
+    if not multiplies_bfloat16():
+        raise ValueError(
+            "weights of bfloat16 want a processor that multiplies them (AVX512-BF16), and this one does not; "
+            "leave weights=None"
+        )
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this machine has one instruction for it."""
+    from ..kernels.cpu.operands import native_bfloat16
+
+    return native_bfloat16()
 
 
 class Compiled:
@@ -33,7 +63,7 @@ class Compiled:
         self.ids, self.width = bool(self.tables), stream.kernel.x_width
 
     @classmethod
-    def of(cls, model: Recurrent[Any], x: Tensor, batch: int) -> "Compiled":
+    def of(cls, model: Recurrent[Any], x: Tensor, batch: int, weights: str | None) -> "Compiled":
         held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         kinds = {t.dtype for t in held.values()}
         if any(t.device.type != "cpu" for t in held.values()):
@@ -45,8 +75,8 @@ class Compiled:
         dtype = kinds.pop()
         start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
         row = x[0, 0].to(dtype) if x.is_floating_point() else x[0, 0].long()
-        weights = [t.detach() for t in held.values()]
-        kernel = StreamKernel(_step(model, list(held)), row, tree.map(lambda s: s[0], start), weights)
+        values = [t.detach() for t in held.values()]
+        kernel = StreamKernel(_step(model, list(held)), row, tree.map(lambda s: s[0], start), values, weights)
         stream = Stream(kernel, batch)
         stream.load(tree.leaves(start))
         return cls(stream, start)
@@ -85,10 +115,11 @@ class Compiled:
 
     def explain(self) -> str:
         kernel = self.stream.kernel
-        weights = sum(w.numel() for w in kernel.weights.values())
+        held = sum(w.numel() * w.element_size() for w in kernel.weights.values())
+        products = "" if kernel.machine.kind == kernel.machine.name else f", products of {kernel.machine.kind}"
         return (
-            f"cpu: the whole step is one compiled call, {kernel.machine.name}: {weights:,} numbers of weights, "
-            f"{sum(kernel.widths):,} of state for each of {self.stream.rows}"
+            f"cpu: the whole step is one compiled call, {kernel.machine.name}{products}: {held:,} bytes of weights, "
+            f"{sum(kernel.widths):,} numbers of state for each of {self.stream.rows}"
         )
 
 

@@ -1,6 +1,6 @@
 """What a step makes of its input alone, cut out of it: a product with weights, which many steps may make at once.
 
-Most models begin with one. Step by step it costs what it takes to read the weights; the steps of a chunk read them once.
+Most models begin with one. A step costs what it takes to read the weights, and the steps of a chunk read them once.
 """
 
 from collections.abc import Sequence

@@ -15,9 +15,11 @@ from .derived import Derived, step_of
 from .frame import HEAD as WORDS_BEFORE
 from .frame import TOGETHER
 from .machine import machine
+from .panels import pack
 from .team import Abreast
 
-ASKED = 64  # steps after which threads are asked how long they waited
+ASKED = 64  # steps after which threads are asked how long they waited ...
+LATE = 1e-3  # ... or seconds that a step takes only where they do
 CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 HEAD = len(WORDS_BEFORE)
 
@@ -64,7 +66,7 @@ class StreamKernel:
         if first is not None:
             width = derived.plan.drive_widths[0]
             nothing = first.weight.new_zeros(width + self.machine.lanes)
-            self.weights |= {"mdrive0": self.machine.pack(first.weight), "bdrive0": nothing}
+            self.weights |= {"mdrive0": pack(first.weight, kind=self.machine.kind), "bdrive0": nothing}
         # A number that only the caller knows how to bound: how many rows the tables have that x chooses from.
         self.tables = [len(self.weights[base]) for base in self.direction.tables]
         self.widths = derived.plan.state_widths
@@ -92,7 +94,8 @@ class Stream:
         count = torch.get_num_threads()
         if rows >= count or not pays(kernel.weights[name] for name in direction.columns):
             count = 1
-        self.scratch = torch.zeros(count + 1, owner.scratch(direction, rows), dtype=kernel.dtype)
+        # What no call has touched yet takes no memory: much of it is for chunks.
+        self.scratch = torch.empty(count + 1, owner.scratch(direction, rows), dtype=kernel.dtype)
         *self.x, self.y = (HEAD + direction.arrays.index(name) for name in (*kernel.inputs, "out"))
         alone = self._words(self.scratch[count], owner.multiply, {})
         self.words, self.together = [alone], None
@@ -122,9 +125,10 @@ class Stream:
         if self.together is None or self.crowd.alone():
             self.call(self.at)
             return
+        began = time.perf_counter()
         self.together.run()
         self.since += steps
-        if self.since >= ASKED:
+        if self.since >= ASKED or time.perf_counter() - began > LATE * steps:
             self.crowd.note(self.shares.given_way(), self.since)
             self.since = 0
 
