@@ -103,6 +103,27 @@ def adjacent(b: VectorBuilder, x: Any, y: Any) -> Any:
     return _pair(b, b.ir.shuffle_vector(x, y, even), b.ir.shuffle_vector(x, y, odd))
 
 
+@emits("void", "pointer", "int", "pointer", "int")
+def turn(b: VectorBuilder, p: Any, ld: Any, to: Any, width: Any) -> None:
+    """As many columns as a vector has lanes, each a vector at a distance of ld, become rows at a distance of width."""
+    rows = [b.load(p, b.ir.mul(ld, INT64(i))) for i in range(b.count)]
+    half = b.count // 2
+    while half:
+        # Halves of halves: what lies off the diagonal changes places.
+        here = [lane + b.count - half if lane & half else lane for lane in range(b.count)]
+        there = [lane + b.count if lane & half else lane + half for lane in range(b.count)]
+        for i in range(b.count):
+            if not i & half:
+                x, y = rows[i], rows[i + half]
+                rows[i], rows[i + half] = (
+                    b.ir.shuffle_vector(x, y, ir.Constant(b.places, lanes)) for lanes in (here, there)
+                )
+        half //= 2
+    per = 2 if b.vec.paired else 1
+    for k in range(0, b.count - b.count % per, per):
+        b.store(to, b.ir.mul(width, INT64(k // per)), _pair(b, rows[k], rows[k + 1]) if per > 1 else rows[k])
+
+
 @emits("pointer", "pointer")
 def room_for_pairs(b: VectorBuilder, p: Any) -> Any:
     """Room on the stack for PAIRS and a vector."""

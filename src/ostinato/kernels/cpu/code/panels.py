@@ -6,7 +6,7 @@ from llvmlite import ir
 
 from .jobs import compiled, unpack
 from .lanes import at, count_of, load, load_n, store, store1, store_n
-from .operands import PAIRS, adjacent, operand, operand1, per_place, room_for_pairs
+from .operands import PAIRS, adjacent, operand, operand1, per_place, room_for_pairs, turn
 from .tile import panel_of, panels_of, room_of, rows_of, tile, tile_of_one_row
 from .vectors import INT64, VectorBuilder, emits
 
@@ -147,10 +147,15 @@ def _pack_turned(K, n, w, rs, cs, p):
     """A panel of a matrix whose columns lie in memory, by blocks of a few rows: these stay in the cache."""
     vector, per = count_of(p), per_place(p)
     width = (n + vector - 1) // vector * vector
+    whole = n // vector * vector if rs == 1 and vector >= per else 0  # columns that are turned in registers
     for k0 in range(0, K, DEEP):
         k1 = min(k0 + DEEP, K)
+        deep = k0 + (k1 - k0) // vector * vector
+        for v in range(0, whole, vector):
+            for k in range(k0, deep, vector):
+                turn(at(w, k + v * cs), cs, at(p, k // per * width + v), width)
         for v in range(n):
-            for k in range(k0, k1, per):
+            for k in range(deep if v < whole else k0, k1, per):
                 store1(p, k // per * width + v, operand1(w, k * rs + v * cs, rs, K - k))
         for k in range(k0, k1, per):
             for v in range(n, width):
