@@ -125,7 +125,8 @@ class Plain:
             "v_neg": np.negative, "v_exp": np.exp, "v_log": np.log,
             "v_tanh": np.tanh, "v_sigmoid": lambda x: 1 / (1 + np.exp(-x)), "v_relu": lambda x: np.maximum(x, 0),
             "v_abs": np.abs, "v_sqrt": np.sqrt, "v_erf": lambda x: torch.erf(torch.from_numpy(x)).numpy(),
-            "v_sign": np.sign, "v_maximum": np.maximum,
+            "v_expm1": np.expm1, "v_sin": np.sin, "v_cos": np.cos, "v_atan": np.arctan, "v_floor": np.floor,
+            "v_round": np.rint, "v_pow": np.power, "v_sign": np.sign, "v_maximum": np.maximum,
             "v_minimum": np.minimum, "v_where": lambda c, x, y: np.where(c != 0, x, y),
             **{f"v_{short}": compared(name) for short, name in names.items()},
         }  # fmt: skip

@@ -129,12 +129,16 @@ def _scan(call: Call) -> tuple[Tensor, Any]:
 
 
 def _within(drive: Any, lengths: Tensor) -> Any:
-    """The drive with zeros past each row's length: NaN there would come back in gradients, as 0 times NaN."""
+    """The drive without NaN or infinity past each row's length, which would come back in gradients, as 0 times NaN.
+
+    Other numbers stay: at zeros in their place a step might have no derivative.
+    """
 
     def cut(leaf: Any) -> Any:
         if isinstance(leaf, Affine):
-            return leaf._replace(x=tree.masked(leaf.x, lengths))
-        return tree.masked(leaf, lengths)
+            return leaf._replace(x=cut(leaf.x))
+        past = torch.arange(leaf.shape[1], device=leaf.device) >= lengths[:, None]
+        return leaf.masked_fill(past.view(*past.shape, *[1] * (leaf.ndim - 2)) & ~leaf.isfinite(), 0.0)
 
     return pytree.tree_map(cut, drive, is_leaf=lambda leaf: isinstance(leaf, Affine))
 

@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], str]] = {
     "a mean over rows": (lambda d, h, w: d - h.mean(0), "rows of one batch meet"),
     "a mean over all": (lambda d, h, w: d - h.mean(), "rows of one batch meet"),
     "a product of rows": (lambda d, h, w: d - h @ (d.T @ d), "rows of one batch do not see each other"),
-    "a norm over rows": (lambda d, h, w: F.layer_norm(d + h, d.shape), "which is no batch of rows"),
+    "a norm over rows": (lambda d, h, w: F.layer_norm(d + h, d.shape), "rows of one batch meet"),
     "a state that grows": (lambda d, h, w: torch.cat([d, h], -1), r"\[5\] before the step and float32 \[10\]"),
     "a state of truths": (lambda d, h, w: d > h, "float32 .* before the step and bool"),
 }

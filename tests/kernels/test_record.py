@@ -91,6 +91,11 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
     "shapes": lambda x: x.view(-1, H, 1).transpose(1, 2).reshape(-1, H) + x[:, None, :].squeeze(1) + x[:, :1],
     "detached": lambda x: x * x.detach(),
     "without gradient": lambda x: torch.zeros_like(x),
+    "einsum": lambda x: torch.einsum("bi,ij->bj", x, torch.ones(H, H)) * torch.einsum("bi,bi->b", x, x)[:, None],
+    "stacked": lambda x: torch.stack([x, 2 * x], -1).softmax(-1).sum(-1) + torch.stack([x, x.tanh()]).amax(0),
+    "norms of rows": lambda x: F.normalize(x, dim=-1) + x.max(-1, keepdim=True).values - x.argmax(-1, keepdim=True),
+    "turned": lambda x: x.roll(1, -1) + x.flip(-1) + x[:, :1].repeat(1, H) + x.cumsum(-1),
+    "waves": lambda x: x.sin() * x.cos() + torch.atan2(x, x.exp()) + F.elu(x) + x.sinh() + x.abs() ** 0.3,
     "matrices": lambda x: F.linear(x, torch.ones(H, H)) @ torch.zeros(H, H),
 }
 

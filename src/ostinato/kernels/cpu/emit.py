@@ -51,13 +51,18 @@ class Emitter:
         return start
 
     def _root(self, n: Node, target: Target) -> Node:
-        if n.op == "mm" and target[0].startswith("next") and n not in self.place:
+        if n.op == "mm" and n not in self.place and self._fills(n, target):
             self.place[n] = target
             return n
         if n.op in LEAVES or n.op in ("slice", "mm"):
             n = self.graph.node("copy", (n,), n.width, target)
         self.stores.setdefault(n, []).append(target)
         return n
+
+    def _fills(self, n: Node, target: Target) -> bool:
+        """Whether it is a whole state: a product overwrites what is beside it, up to whole vectors."""
+        base, at = target
+        return base.startswith("next") and at == 0 and n.width == self.plan.state_widths[int(base[4:])]
 
     def _gather(self, roots: Iterable[Node]) -> None:
         """A product's factor made of several rows is stored side by side before it; so is what lies in no row."""

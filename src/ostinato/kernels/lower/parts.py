@@ -28,11 +28,6 @@ def _split(x: Tensor, size: int, dim: int = 0) -> Any:
     return torch.split(x, [size] * whole + [rest] * (rest > 0), dim)
 
 
-@_of(_ATEN.stack.default)
-def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    return torch.cat([t.unsqueeze(dim) for t in tensors], dim)
-
-
 def _reduced(x: Tensor, dim: Any, keep: bool, *reductions: Callable[[list[int]], Tensor]) -> list[Tensor]:
     axes = sorted(axis % x.dim() for axis in dim) if dim else list(range(x.dim()))
     rest = [i for i in range(x.dim()) if i not in axes]

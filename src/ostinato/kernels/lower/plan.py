@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from torch import fx
 
 from .ir import LEAVES, POINTWISE, REDUCTIONS, Node, Value, ancestors, offsets, width_of
-from .read import Reading
+from .reading import Reading
 
 DEAR = (
     frozenset(("sigmoid", "tanh", "exp", "expm1", "log", "erf", "sin", "cos", "atan", "pow", "div", "sqrt", "mm"))

@@ -5,8 +5,11 @@ The tensors lie on the device "meta": they have shapes and dtypes, and no number
 
 import functools
 import inspect
+import linecache
 import operator
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .parts import PARTS
 from .shapes import shaped
+from .synonyms import SYNONYMS
 from .vocabulary import Outside
 
 _META = torch.device("meta")
+_NOT_THE_USERS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[2]}{os.sep}", "<")  # files
 _ATEN = torch.ops.aten
 
 
@@ -62,7 +67,10 @@ class Recorder(TorchDispatchMode):
         if not isinstance(x, Tensor):
             return x
         if id(x) not in self._nodes:
-            raise Unrecordable("a tensor comes from outside the function")
+            if x.is_meta:
+                raise Unrecordable("an operation that was not seen has made a tensor")
+            what = f"the step uses a tensor that it was not given, of shape {list(x.shape)}: hand it over as a weight"
+            raise Outside("", what + _written())
         if (node := self._nodes[id(x)]) is None:
             raise Outside("", "it writes into a part of a tensor; torch.cat and torch.where put parts together")
         return node
@@ -95,6 +103,7 @@ class Recorder(TorchDispatchMode):
         given: Any = (map_aggregate(args, self.node), map_aggregate(kwargs, self.node))
         name = self.graph._target_to_str(func.overloadpacket.__name__)
         node = self.graph.create_node("call_function", func, *given, name=name)
+        node.meta["line"] = _written()
         found = shaped(func, args, kwargs)
         if found is None:
             found = func(*args, **{key: _META if key == "device" else value for key, value in kwargs.items()})
@@ -135,6 +144,17 @@ class Recorder(TorchDispatchMode):
         made = {"dtype": self.dtype, "device": self.device}
         self._hold(tensor, self.graph.call_function(torch.tensor, (value.tolist(),), made))
         return tensor
+
+
+def _written() -> str:
+    """The line of the function that is at work, in brackets; "" where all of it is torch's, or ours."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not record.__code__:
+        file, number = frame.f_code.co_filename, frame.f_lineno
+        if not file.startswith(_NOT_THE_USERS):
+            return f" ({file}, line {number}: {linecache.getline(file, number).strip()})"
+        frame = frame.f_back
+    return ""
 
 
 def _one_dtype(args: Any) -> bool:
@@ -192,4 +212,4 @@ def _gradients(found: list[Tensor], given: list[Tensor], cot: list[Tensor]) -> l
 @functools.cache
 def _table(further: tuple[str, ...]) -> dict[Any, Callable[..., Any]]:
     named = get_decompositions([getattr(_ATEN, name) for name in further])
-    return {**_core_aten_decompositions_post_autograd(), **named, **PARTS}
+    return {**_core_aten_decompositions_post_autograd(), **named, **PARTS, **SYNONYMS}

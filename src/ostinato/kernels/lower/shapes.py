@@ -64,7 +64,22 @@ def _dense(x: Tensor) -> bool:
     return True
 
 
-for _op in {*POINTWISE, "add", "sub", "mul", "div", "rsub", "rsqrt", "reciprocal", "pow", "clamp", "log1p", "copy"}:
+for _op in {
+    *POINTWISE,
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "rsub",
+    "rsqrt",
+    "reciprocal",
+    "pow",
+    "clamp",
+    "clamp_min",
+    "clamp_max",
+    "log1p",
+    "copy",
+}:
     _RULES[_op] = _each(_op in _TRUTHS)
 for _op in _TRUTHS:
     _RULES[_op] = _each(True)

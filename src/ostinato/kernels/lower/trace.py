@@ -3,8 +3,10 @@
 The batch is a size that no feature has, so that it marks the batch axis wherever it appears.
 """
 
+import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .record import record
-from .vocabulary import Outside
+from .synonyms import SYNONYMS
+from .vocabulary import Outside, name_of
 
 _ODD_SIZES = (7919, 7927, 7933, 7937, 7949, 7951, 7963, 7993, 8009, 8011)
 _FURTHER = (
@@ -66,10 +69,10 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
 
     inputs = (pytree.tree_map(batch, drive), pytree.tree_map(batch, state), *(torch.empty_like(w) for w in weights))
     n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
-    graph = _graph(step, inputs, gradients)
-    graph.eliminate_dead_code()
-    if any(node.op == "get_attr" for node in graph.nodes):
-        raise Outside("", "it makes a tensor that the trace keeps as data; give it as a weight, or as Python numbers")
+    with of_batch(rows):
+        graph = _graph(step, inputs, gradients)
+        graph.eliminate_dead_code()
+        _check_constants(graph)
     holders = iter([node for node in graph.nodes if node.op == "placeholder"])
     output = next(node for node in graph.nodes if node.op == "output").args[0]
     found: list[Any] = pytree.tree_leaves(output, is_leaf=lambda x: x is None)
@@ -86,6 +89,34 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         out=next(results), new_state=take(results, n_state),
         ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
     )  # fmt: skip
+
+
+@contextmanager
+def of_batch(rows: int) -> Iterator[None]:
+    """What is raised inside says B for the size that marks the batch, and 2 B for its double."""
+
+    def said(number: re.Match[str]) -> str:
+        times, rest = divmod(int(number[0]), rows)
+        return number[0] if rest or not times else "B" if times == 1 else f"{times} B"
+
+    try:
+        yield
+    except Outside as error:
+        if (text := re.sub(r"\d{4,}", said, str(error))) == str(error):
+            raise
+        raise Outside(error.op, text) from error
+
+
+def _check_constants(graph: fx.Graph) -> None:
+    """Data would be frozen into the graph."""
+    for node in graph.nodes:
+        if node.op != "get_attr":
+            continue
+        users = {user: None for near in node.users for user in (near, *near.users)}  # it may be copied first
+        if chooses := [name for user in users if (name := name_of(user)).startswith(("index", "gather"))]:
+            what = "places of a row are chosen by a tensor or a list; slices, torch.roll and torch.cat are read"
+            raise Outside(chooses[0], what)
+        raise Outside("", "it makes a tensor that the trace keeps as data; give it as a weight, or as Python numbers")
 
 
 def _graph(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
@@ -122,7 +153,7 @@ def made(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
 def _table() -> dict[Any, Any]:
     table = dict(core_aten_decompositions())
     table.update(get_decompositions([getattr(torch.ops.aten, name) for name in _FURTHER]))
-    return table
+    return {**table, **SYNONYMS}
 
 
 class _Finder(TorchDispatchMode):

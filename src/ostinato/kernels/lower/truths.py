@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from .ir import Value
-from .vocabulary import Outside, Reader, name_of, reads, same
+from .vocabulary import Outside, Reader, name_of, reads
 
 
 def _dtype(x: Any) -> torch.dtype:
@@ -27,7 +27,7 @@ def converted(r: Reader, x: fx.Node, source: fx.Node, *rest: Any, **options: Any
     if before.is_floating_point and torch.promote_types(before, after) is not after:
         names = " becomes ".join(str(dtype).removeprefix("torch.") for dtype in (before, after))
         raise Outside(name_of(x), f"a row of {names}; a step must keep its dtype")
-    return same(r, x, source)
+    return r.value(source)
 
 
 @reads("logical_not", "bitwise_not")

@@ -68,7 +68,7 @@ def v_expm1(b: VectorBuilder, x: Any) -> Any:
     n, p = _reduced(b, clamp(b, x, -40.0, 710.0 if b.wide else 89.0))
     half = exponent(b, n, BIAS[b.wide] - 1)
     e = b.fma(half, p, b.ir.fsub(half, b.const(0.5)))
-    return b.ir.fadd(e, e)
+    return choose(b, x, "==", b.const(0.0), x, b.ir.fadd(e, e))
 
 
 @emits(*_V)

@@ -1,0 +1,40 @@
+"""What a trace is read into: rows, and the gradients that leave the time loop."""
+
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from .ir import Graph, Node, Value
+from .trace import Trace
+
+
+@dataclass
+class Product:
+    """The gradient of a matrix: the sum over batch and steps of left^T right. `node` is what the trace calls it."""
+
+    node: fx.Node
+    left: Node
+    right: Node
+
+
+@dataclass
+class Total:
+    """A row summed over batch and steps: the gradient of a vector."""
+
+    node: fx.Node
+    value: Value
+
+
+@dataclass
+class Reading:
+    """A step and its gradients as rows. The lists are in the order of the leaves."""
+
+    trace: Trace
+    graph: Graph = field(default_factory=Graph)
+    out: Value = ()
+    new_state: list[Value] = field(default_factory=list)
+    ddrive: list[Value] = field(default_factory=list)
+    dstate: list[Value] = field(default_factory=list)
+    matrices: list[fx.Node] = field(default_factory=list)  # what `mm` multiplies with
+    products: list[Product] = field(default_factory=list)
+    totals: list[Total] = field(default_factory=list)

@@ -1,0 +1,228 @@
+"""Operations that rows have no word for, said in others: what both tracers record instead of them.
+
+Each is written as one would write it in PyTorch. Where it gives NotImplemented the operation stays as it is.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .grid import MOST
+
+SYNONYMS: dict[Any, Callable[..., Any]] = {}
+_ATEN = torch.ops.aten
+
+
+def _says(*operations: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def add(said: Callable[..., Any]) -> Callable[..., Any]:
+        SYNONYMS.update(dict.fromkeys(operations, said))
+        return said
+
+    return add
+
+
+@_says(_ATEN.elu.default)
+def _elu(x: Tensor, alpha: float = 1, scale: float = 1, inner: float = 1) -> Tensor:
+    return torch.where(x > 0, x * scale, torch.expm1(x * inner) * (alpha * scale))
+
+
+@_says(_ATEN.hardtanh.default)
+def _hardtanh(x: Tensor, low: float = -1, high: float = 1) -> Tensor:
+    return torch.clamp(x, low, high)
+
+
+@_says(torch.ops.prims.var.default)
+def _var(x: Tensor, axes: list[int], correction: float = 1.0) -> Tensor:
+    count = math.prod(x.shape[axis] for axis in axes)
+    off = x - torch.sum(x, axes, True) * (1 / count)
+    return torch.sum(off * off, axes) * (1 / (count - correction))
+
+
+@_says(_ATEN.native_group_norm.default)
+def _group_norm(
+    x: Tensor, weight: Any, bias: Any, rows: int, channels: int, places: int, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    parts = x.view(rows, groups, channels // groups * places)
+    var, mean = torch.var_mean(parts, -1, correction=0, keepdim=True)
+    rstd = torch.rsqrt(var + eps)
+    out = ((parts - mean) * rstd).view(x.shape)
+    shape = (1, channels, *[1] * (x.dim() - 2))
+    out = out if weight is None else out * weight.view(shape)
+    return out if bias is None else out + bias.view(shape), mean.squeeze(-1), rstd.squeeze(-1)
+
+
+@_says(_ATEN.hardsigmoid_backward.default)
+def _hardsigmoid_backward(grad: Tensor, x: Tensor) -> Tensor:
+    # A sixth as PyTorch's own kernel has it: in float32 for all dtypes.
+    return torch.where((x > -3) & (x < 3), grad * 0.1666666716337204, 0.0)
+
+
+@_says(_ATEN.cumsum.default)
+def _cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Any:
+    if dtype not in (None, x.dtype) or x.shape[dim] > MOST:
+        return NotImplemented
+    return torch.cat([*itertools.accumulate(x.split(1, dim))], dim)
+
+
+@_says(_ATEN.softshrink_backward.default, _ATEN.hardshrink_backward.default)
+def _shrink_backward(grad: Tensor, x: Tensor, width: float) -> Tensor:
+    return torch.where((x >= -width) & (x <= width), 0.0, grad)
+
+
+@_says(_ATEN.tan.default)
+def _tan(x: Tensor) -> Tensor:
+    return torch.sin(x) / torch.cos(x)
+
+
+@_says(_ATEN.asin.default)
+def _asin(x: Tensor) -> Tensor:
+    return torch.atan(x / torch.sqrt((1 - x) * (1 + x)))
+
+
+@_says(_ATEN.acos.default)
+def _acos(x: Tensor) -> Tensor:
+    return 2 * torch.atan(torch.sqrt((1 - x) / (1 + x)))
+
+
+@_says(_ATEN.atan2.default)
+def _atan2(y: Tensor, x: Tensor) -> Tensor:
+    angle = torch.atan(y / x)
+    turned = torch.where(x < 0, angle + torch.where(y < 0, -math.pi, math.pi), angle)
+    return torch.where((x == 0) & (y == 0), 0.0, turned)
+
+
+@_says(_ATEN.sinh.default)
+def _sinh(x: Tensor) -> Tensor:
+    return (torch.expm1(x) - torch.expm1(-x)) * 0.5
+
+
+@_says(_ATEN.cosh.default)
+def _cosh(x: Tensor) -> Tensor:
+    return (torch.exp(x) + torch.exp(-x)) * 0.5
+
+
+@_says(_ATEN.log2.default)
+def _log2(x: Tensor) -> Tensor:
+    return torch.log(x) * (1 / math.log(2))
+
+
+@_says(_ATEN.log10.default)
+def _log10(x: Tensor) -> Tensor:
+    return torch.log(x) * (1 / math.log(10))
+
+
+@_says(_ATEN.exp2.default)
+def _exp2(x: Tensor) -> Tensor:
+    return torch.pow(2.0, x)
+
+
+@_says(_ATEN.hypot.default)
+def _hypot(x: Tensor, y: Tensor) -> Tensor:
+    return torch.sqrt(x * x + y * y)
+
+
+@_says(_ATEN.ceil.default)
+def _ceil(x: Tensor) -> Tensor:
+    return -torch.floor(-x)
+
+
+@_says(_ATEN.trunc.default)
+def _trunc(x: Tensor) -> Tensor:
+    return torch.where(x < 0, -torch.floor(-x), torch.floor(x))
+
+
+@_says(_ATEN.linalg_vector_norm.default)
+def _norm(x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    if dtype not in (None, x.dtype):
+        return NotImplemented
+    axes = list(range(x.dim())) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    if order == 2:
+        return torch.sqrt(torch.sum(x * x, axes, keepdim))
+    if math.isinf(order):
+        return (torch.amax if order > 0 else torch.amin)(torch.abs(x), axes, keepdim)
+    if order == 0:
+        return torch.sum((x != 0).to(x.dtype), axes, keepdim)
+    total = torch.sum(torch.pow(torch.abs(x), order), axes, keepdim)
+    return total if order == 1 else torch.pow(total, 1 / order)
+
+
+@_says(_ATEN.amin.default)
+def _amin(x: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    return -torch.amax(-x, dim, keepdim)
+
+
+def _place(x: Tensor, most: Tensor, dim: int, keepdim: bool) -> Tensor:
+    """The first place where x is `most`, which kept its axis."""
+    size = x.shape[dim]
+    places = torch.arange(size, device=x.device).view(-1, *[1] * (-dim % x.dim() - 1 if dim < 0 else x.dim() - dim - 1))
+    return size - torch.amax(torch.where(x == most, size - places, 0), dim, keepdim)
+
+
+@_says(_ATEN.max.dim)
+def _max(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    most = torch.amax(x, dim, True)
+    return most if keepdim else most.squeeze(dim), _place(x, most, dim, keepdim)
+
+
+@_says(_ATEN.min.dim)
+def _min(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    least, place = _max(-x, dim, keepdim)
+    return -least, place
+
+
+@_says(_ATEN.argmax.default)
+def _argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    return NotImplemented if dim is None else _place(x, torch.amax(x, dim, True), dim, keepdim)
+
+
+@_says(_ATEN.scatter.src, _ATEN.scatter.value)
+def _scatter(x: Tensor, dim: int, index: Tensor, source: Any) -> Any:
+    """One place of each row: what selects a largest number hands back its gradient so."""
+    if x.dim() < 2 or index.shape[dim] != 1:
+        return NotImplemented
+    after = x.dim() - dim % x.dim() - 1
+    places = torch.arange(x.shape[dim], device=x.device).view(-1, *[1] * after)
+    return torch.where(index == places, source, x)
+
+
+@_says(_ATEN.roll.default)
+def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
+    if not dims:
+        return NotImplemented
+    for shift, dim in zip(shifts, dims, strict=True):
+        size = x.shape[dim]
+        if cut := (size - shift) % size:
+            x = torch.cat([x.narrow(dim, cut, size - cut), x.narrow(dim, 0, cut)], dim)
+    return x.clone()
+
+
+@_says(_ATEN.flip.default)
+def _flip(x: Tensor, dims: Sequence[int]) -> Tensor:
+    for dim in dims:
+        x = torch.cat(x.split(1, dim)[::-1], dim)
+    return x
+
+
+@_says(_ATEN.repeat.default)
+def _repeat(x: Tensor, times: Sequence[int]) -> Tensor:
+    x = x.view(*[1] * (len(times) - x.dim()), *x.shape)
+    for dim, count in enumerate(times):
+        x = torch.cat([x] * count, dim) if count > 1 else x
+    return x.clone()
+
+
+@_says(_ATEN.stack.default)
+def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    return torch.cat([t.unsqueeze(dim) for t in tensors], dim)
+
+
+@_says(_ATEN.bmm.default)
+def _bmm(a: Tensor, b: Tensor) -> Any:
+    """A product for each place of the first axis, where that is no batch: of heads, say."""
+    if len(a) > MOST:
+        return NotImplemented
+    return _stack([torch.mm(x, y) for x, y in zip(a.unbind(0), b.unbind(0), strict=True)])
