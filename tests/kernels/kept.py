@@ -27,6 +27,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
 
 
+def with_lanes(count: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a fixture: vectors of so many lanes, or those of the "host"."""
+    if count != "host":
+        monkeypatch.setenv("OSTINATO_LANES", count)
+    lanes.cache_clear()
+    yield
+    lanes.cache_clear()
+
+
 def forget() -> None:
     for known in (cache._LOADED, cache._FOUND, cache._WARNED):
         known.clear()

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from kept import with_lanes
 
 from ostinato.cells import GRU
 from ostinato.kernels import chance
 from ostinato.kernels.cpu import chance as own
-from ostinato.kernels.cpu.lanes import lanes
 from ostinato.layers import Zoneout
 
 
@@ -42,11 +42,7 @@ def test_the_oracle_gives_the_known_answers(counter: tuple[int, ...], key: tuple
 
 @pytest.fixture(params=["host", "1", "4"])
 def count(request, monkeypatch):
-    if request.param != "host":
-        monkeypatch.setenv("OSTINATO_LANES", request.param)
-    lanes.cache_clear()
-    yield
-    lanes.cache_clear()
+    yield from with_lanes(request.param, monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from kept import with_lanes
 from numba import njit
 from torch import Tensor
 
@@ -60,11 +61,7 @@ def pointwise(name: str, *xs: Tensor) -> Tensor:
 
 @pytest.fixture(params=["host", "1", "4"])
 def count(request, monkeypatch):
-    if request.param != "host":
-        monkeypatch.setenv("OSTINATO_LANES", request.param)
-    lanes.cache_clear()
-    yield
-    lanes.cache_clear()
+    yield from with_lanes(request.param, monkeypatch)
 
 
 @pytest.fixture(params=list(DTYPES))

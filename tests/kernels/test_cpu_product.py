@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from kept import home
+from kept import home, with_lanes
 
 from ostinato.kernels.cpu import jobs
 from ostinato.kernels.cpu.code import panels
@@ -23,11 +23,7 @@ SIZES = [(1, 1, 1), (7, 1, 33), (1, 33, 7), (33, 100, 1), (100, 7, 100), (13, 13
 
 @pytest.fixture(params=["host", "1"])
 def count(request, monkeypatch):
-    if request.param != "host":
-        monkeypatch.setenv("OSTINATO_LANES", request.param)
-    lanes.cache_clear()
-    yield
-    lanes.cache_clear()
+    yield from with_lanes(request.param, monkeypatch)
 
 
 @pytest.fixture(params=list(DTYPES))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from kept import with_lanes
 
 from ostinato.kernels.cpu.code.jobs import unpack
 from ostinato.kernels.cpu.code.panels import call_exact
@@ -23,11 +24,7 @@ INF, NAN = float("inf"), float("nan")
 
 @pytest.fixture(params=["host", "1", "4", "8"])
 def count(request, monkeypatch):
-    if request.param != "host":
-        monkeypatch.setenv("OSTINATO_LANES", request.param)
-    lanes.cache_clear()
-    yield
-    lanes.cache_clear()
+    yield from with_lanes(request.param, monkeypatch)
 
 
 def rounded(x):
