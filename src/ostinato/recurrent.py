@@ -40,9 +40,21 @@ class Layer(nn.Module, ABC):
             ValueError: a shape or dtype does not fit; the message says what was expected.
         """
         _check(x, lengths, resets)
+        if state is not None and not torch.compiler.is_compiling():
+            self._check_state(state)
         # Zeros, so that whatever fills the padding (NaN too) gets no weight in a sum of gradients.
         x = tree.masked(x, lengths)
         return self.scan(x, self.initial_state(x.shape[0]) if state is None else state, lengths, resets)
+
+    def _check_state(self, state: Any) -> None:
+        """Raises ValueError where a state is of another kind than this layer's."""
+        kind = type(self.initial_state(1))
+        if type(state) is not kind:
+            fields = f"({', '.join(kind._fields)})" if hasattr(kind, "_fields") else ""  # type: ignore[attr-defined]
+            raise ValueError(
+                f"the state of this {type(self).__name__} is a {kind.__name__}{fields}, as `initial_state` and each "
+                f"call give it, and came as a {type(state).__name__}"
+            )
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One time step of x [B, D] or ids [B]: a sequence of length one.

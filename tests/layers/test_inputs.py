@@ -109,3 +109,16 @@ def test_directions_of_different_widths_can_only_be_concatenated(merge, width):
     with pytest.raises(ValueError, match=sentence):
         Bidirectional(*pair, merge)(X)
     assert Bidirectional(*pair)(X)[0].shape == (2, 7, 6 + width)
+
+
+@pytest.mark.parametrize("make", [lambda: LSTM(5, 7), lambda: Bidirectional(GRU(5, 7), GRU(5, 7))])
+def test_a_state_of_another_kind_is_told(make):
+    layer = make()
+    kind = type(layer.initial_state(1)).__name__
+    with pytest.raises(ValueError, match=rf"the state of this {type(layer).__name__} is a {kind}\(.*came as a Tensor"):
+        layer(torch.randn(1, 3, 5), torch.zeros(1, 7))
+
+
+def test_another_dtype_than_the_weights_is_told():
+    with pytest.raises(ValueError, match=r"x is float64 and the weights are float32; write x.to\(torch.float32\)"):
+        GRU(5, 7)(torch.randn(1, 3, 5).double())

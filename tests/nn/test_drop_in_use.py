@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+import ostinato.nn
 from ostinato import kernels
 from ostinato.kernels import dispatch
 from torch_twins import KINDS, pair
@@ -182,3 +183,12 @@ def test_one_compiled_graph_reads_any_batch_and_any_number_of_steps(kind, batch_
         for got, want in zip(program(x), leaves(theirs(x)), strict=True):
             assert (got - want).abs().max() <= 1e-5
     assert len(graphs) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_torch_jit_traces_it(name):
+    torch.manual_seed(0)
+    ours, other = getattr(ostinato.nn, name)(4, 5, batch_first=True), torch.randn(2, 6, 4)
+    traced = torch.jit.trace(ours, torch.randn(3, 7, 4))
+    torch.testing.assert_close(traced(other)[0], ours(other)[0])

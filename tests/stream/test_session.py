@@ -223,7 +223,7 @@ def test_bad_input_is_told(model: Recurrent[Any]) -> None:
     for batch in (0, 2.5, True):
         with pytest.raises(ValueError, match="batch is how many sequences a session reads, 1 or more, and is"):
             Session(model, batch=batch)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"a session reads with a Recurrent, and got a Linear; write Stack\(Pointwise"):
+    with pytest.raises(TypeError, match=r"a session reads with a Recurrent, and got a Linear; take a cell by name"):
         Session(nn.Linear(3, 3).eval())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="training mode"):
         Session(deep())
@@ -253,3 +253,30 @@ def test_what_no_kernel_is_derived_from_streams_all_the_same() -> None:
     torch.testing.assert_close(got, whole(session.model, x[None])[0])
     again = session.fork()
     assert torch.equal(again(x[0]), session(x[0]))
+
+
+def test_odd_numbers_are_refused_at_any_call_and_count_no_step():
+    session = Session(cells["gru"](3, 5).eval())
+    odd = [
+        np.array([1, 2, 3]),
+        torch.tensor([1, 2, 3]),
+        np.array([True] * 3),
+        torch.randn(3) + 1j,
+        np.array([None] * 3),
+    ]
+    for x in odd:
+        with pytest.raises(ValueError, match="must be"):
+            session(x)
+    session(np.ones(3))
+    for x in [*odd, np.array(["a", "b", "c"]), None, [1, 2, 3]]:
+        with pytest.raises(ValueError, match="must be"):
+            session(x)
+    assert session.steps == 1
+
+
+def test_a_fork_does_not_ask_for_the_mode_again():
+    model = cells["gru"](3, 5).eval()
+    session = Session(model)
+    session(torch.ones(3))
+    model.train()
+    assert torch.equal(session.fork()(torch.ones(3)), session(torch.ones(3)))

@@ -20,4 +20,6 @@ def bernoulli(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
         from .cpu import chance
 
         return chance.bernoulli(shape, p, like.dtype)
-    return like.new_empty(tuple(shape)).bernoulli_(p)
+    # Not in place, for vmap gives each row its own only so. In 32 bits: those of bfloat16 are too coarse for a chance.
+    wide = torch.promote_types(like.dtype, torch.float32)
+    return (torch.rand(tuple(shape), dtype=wide, device=like.device) < p).to(like.dtype)

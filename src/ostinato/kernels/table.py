@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
@@ -49,7 +50,7 @@ class Affine(NamedTuple):
         """[B, T, G]
 
         Raises:
-            ValueError: x has another width than the weight takes.
+            ValueError: x has another width than the weight takes, or another dtype.
         """
         self.check()
         return F.linear(self.x, self.weight, self.bias)
@@ -58,6 +59,11 @@ class Affine(NamedTuple):
         if self.x.shape[-1] != self.weight.shape[1]:
             raise ValueError(
                 f"x must be [B, T, {self.weight.shape[1]}] for this cell, and has shape {tuple(self.x.shape)}"
+            )
+        if self.x.dtype != self.weight.dtype and not torch.is_autocast_enabled(self.x.device.type):
+            x, weight = (str(t.dtype).removeprefix("torch.") for t in (self.x, self.weight))
+            raise ValueError(
+                f"x is {x} and the weights are {weight}; write x.to(torch.{weight}), or cell.to(torch.{x})"
             )
 
 

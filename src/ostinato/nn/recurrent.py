@@ -102,8 +102,9 @@ class TorchRecurrent(nn.Module, ABC):
             dtypes = autocast.returned(self.mode, self.proj_size, input, before)
             results = [t.to(dtype) for t, dtype in zip(results, dtypes, strict=True)]
         y, *last = results
-        # With two directions y is their copy already.
-        y = layout.sequence(y, lengths, input, self.batch_first, copy=y.requires_grad and not self.bidirectional)
+        # With two directions y is their copy already; torch.jit.trace wants the same graph with gradients and without.
+        copy = y.requires_grad and not self.bidirectional and torch._C._get_tracing_state() is None
+        y = layout.sequence(y, lengths, input, self.batch_first, copy=copy)
         h_n = tuple(layout.final(leaf, input) for leaf in last)
         return y, h_n if self.leaves > 1 else h_n[0]
 

@@ -1,17 +1,17 @@
 """A session: a model that reads a stream, and remembers where it is."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import tree
 from ..recurrent import Layer, Recurrent, must_stream
 from ..train import checkpoint
+from .given import fingerprint, tensor
 from .ways import Compiled, Plain, must_round, way
 
 
@@ -34,7 +34,7 @@ class Session:
     and all between products stay float32. A step that is bound by reading weights takes about half the time.
 
     With several sequences side by side, `batch` > 1, all shapes have the batch first: x [B, D], chunk [B, T, D].
-    x is a tensor or a NumPy array, whatever its dtype, and y is of the same kind; token ids are integers. A session
+    x is a tensor or a NumPy array, of any floating dtype, and y is of the same kind; token ids are integers. A session
     belongs to one thread at a time.
 
     Args:
@@ -51,7 +51,10 @@ class Session:
     def __init__(self, model: Recurrent[Any], batch: int = 1, weights: str | None = None) -> None:
         if not isinstance(model, Layer):
             name = type(model).__name__
-            raise TypeError(f"a session reads with a Recurrent, and got a {name}; write Stack(Pointwise(...), ...)")
+            raise TypeError(
+                f"a session reads with a Recurrent, and got a {name}; take a cell by name, cells['gru'], "
+                "or a Stack, in which a module that knows no time stands as Pointwise(...)"
+            )
         must_stream(model)
         if model.training:
             raise ValueError(
@@ -61,6 +64,9 @@ class Session:
             raise ValueError(f"batch is how many sequences a session reads, 1 or more, and is {batch!r}")
         if weights is not None:
             must_round(model, weights)
+        self._begin(model, batch, weights)
+
+    def _begin(self, model: Recurrent[Any], batch: int, weights: str | None) -> None:
         self.model, self.batch, self.weights, self.steps = model, batch, weights, 0
         self._way: Compiled | Plain | None = None
         self._packed: str | None = None  # which weights are
@@ -72,15 +78,20 @@ class Session:
         shape = self._shape
         if shape is None or x.__class__ not in (Tensor, np.ndarray) or x.shape != shape:
             return self._read(x, chunk=False)
-        self.steps += 1
         if x.__class__ is np.ndarray:
+            if x.dtype.kind != "f":
+                return self._read(x, chunk=False)
             self._x[...] = x
             self._run(self._x_at, 1, self._y_at)
+            self.steps += 1
             return self._y.copy()
         if x.dtype is not self._dtype or not x.is_contiguous() or not x.is_cpu:
+            if not x.is_floating_point():
+                return self._read(x, chunk=False)
             x = x.to("cpu", self._dtype).contiguous()
         y = torch.empty(self._y_shape, dtype=self._dtype)
         self._run(x.data_ptr(), 1, y.data_ptr())
+        self.steps += 1
         return y
 
     def push(self, chunk: Any) -> Any:
@@ -89,7 +100,8 @@ class Session:
 
     def fork(self) -> "Session":
         """Another session that goes on from here; the weights are shared."""
-        other = Session(self.model, self.batch, self.weights)
+        other = object.__new__(Session)  # whatever mode the model is in by now
+        other._begin(self.model, self.batch, self.weights)
         other.steps = self.steps
         if self._way is not None:
             other._go(self._way.fork())
@@ -195,11 +207,12 @@ class Session:
         self._x, self._y, self._x_at, self._y_at = x.numpy(), y.numpy(), x.data_ptr(), y.data_ptr()
 
     def _read(self, x: Any, chunk: bool) -> Any:
-        rows = _from_numpy(x) if isinstance(x, np.ndarray) else torch.as_tensor(x)
+        rows = tensor(x)
         axes = 1 + int(chunk) + int(rows.is_floating_point())
         alone = self.batch == 1 and rows.ndim == axes - 1
         rows = rows.unsqueeze(0) if alone else rows
-        if rows.ndim != axes or len(rows) != self.batch or 0 in rows.shape:
+        strange = rows.is_complex() or rows.dtype is torch.bool
+        if strange or rows.ndim != axes or len(rows) != self.batch or 0 in rows.shape:
             raise ValueError(self._expected(x, rows, chunk))
         rows = rows if chunk else rows.unsqueeze(1)
         y = self._first(rows) if self._way is None else self._way.read(rows)
@@ -229,18 +242,3 @@ class Session:
             f"{what} must be [{floats}] floating, or token ids [{ids}], with nothing empty, and is "
             f"{str(rows.dtype).removeprefix('torch.')} of shape {tuple(np.shape(x))}"
         )
-
-
-def _from_numpy(x: np.ndarray) -> Tensor:
-    """In memory that torch may hold: contiguous, writable, of the machine's byte order."""
-    native = x.astype(x.dtype.newbyteorder("="), order="C", copy=not x.flags.writeable)
-    return torch.from_numpy(native)
-
-
-def fingerprint(model: nn.Module) -> str:
-    """A hash of a model's weights and buffers, by name."""
-    total = hashlib.sha256()
-    for name, t in model.state_dict().items():
-        total.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        total.update(t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()[:32]

@@ -41,10 +41,12 @@ def refuses(
     return None
 
 
-def _check(x: Tensor, d_in: int, state: Any, d_hidden: int) -> None:
+def _check(drive: Affine, state: Any, d_hidden: int) -> None:
     # torch.nn's modules check this in Python; the functions below them read past the end of memory instead.
-    if x.ndim != 3 or x.shape[2] != d_in:
-        raise ValueError(f"x must be [B, T, {d_in}] for this cell, and has shape {tuple(x.shape)}")
+    drive.check()
+    x = drive.x
+    if x.ndim != 3:
+        raise ValueError(f"x must be [B, T, {x.shape[-1]}] for this cell, and has shape {tuple(x.shape)}")
     for leaf in (state,) if isinstance(state, Tensor) else state:
         if tuple(leaf.shape) != (1, len(x), d_hidden):
             raise ValueError(
@@ -56,10 +58,15 @@ def _ragged(lengths: Tensor | None, x: Tensor) -> bool:
     return lengths is not None and bool((lengths < x.shape[1]).any())
 
 
+def _learns() -> bool:
+    """Whether a gradient may be asked for. torch.jit.trace, which runs twice, wants the same answer each time."""
+    return torch.is_grad_enabled() or torch._C._get_tracing_state() is not None
+
+
 def _run(op: Any, drive: Affine, state: Any, weights: list[Tensor], lengths: Tensor | None) -> Any:
     """Calls torch.lstm / gru / rnn_tanh / rnn_relu on one layer; returns its raw results."""
     x, w_in, b_in = drive
-    _check(x, w_in.shape[1], state, weights[0].shape[1])
+    _check(drive, state, weights[0].shape[1])
     bias = torch.zeros_like(w_in[:, 0]) if b_in is None else b_in
     w_rec, b_rec = weights
     params = [w_in, w_rec, bias, b_rec]
@@ -68,7 +75,7 @@ def _run(op: Any, drive: Affine, state: Any, weights: list[Tensor], lengths: Ten
         # microseconds, and our parameters stay plain tensors that anyone may replace.
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
         if not _ragged(lengths, x):
-            return op(x, state, params, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+            return op(x, state, params, True, 1, 0.0, _learns(), False, True)
         assert lengths is not None
         # Packing wants lengths >= 1 on the CPU. Rows of length 0 are put right by the caller; what they read here must
         # not be NaN, which would come back in gradients, as 0 times NaN.
@@ -78,7 +85,7 @@ def _run(op: Any, drive: Affine, state: Any, weights: list[Tensor], lengths: Ten
         assert order is not None and packed.unsorted_indices is not None
         sort = (lambda s: s.index_select(1, order)) if isinstance(state, Tensor) else None
         hx = sort(state) if sort else tuple(s.index_select(1, order) for s in state)
-        data, *final = op(packed.data, packed.batch_sizes, hx, params, True, 1, 0.0, torch.is_grad_enabled(), False)
+        data, *final = op(packed.data, packed.batch_sizes, hx, params, True, 1, 0.0, _learns(), False)
         out, _ = pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=x.shape[1])
         return out, *(f.index_select(1, packed.unsorted_indices) for f in final)
 
