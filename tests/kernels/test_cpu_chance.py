@@ -97,6 +97,15 @@ def test_elsewhere_torch_draws(given: str, monkeypatch: pytest.MonkeyPatch) -> N
         assert chance.bernoulli(like, shape, 0.5).mean() > 0.4
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (64, 64)])
+def test_a_seed_is_one_mask_in_any_dtype(shape: tuple[int, int]) -> None:
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(3)
+        found.append(chance.bernoulli(torch.zeros(1, dtype=dtype), shape, 0.5))
+    assert torch.equal(found[0].double(), found[1])
+
+
 def test_zoneout_keeps_what_it_draws() -> None:
     """With p near 1 nearly all of the state stays where it was: at zero."""
     torch.manual_seed(0)

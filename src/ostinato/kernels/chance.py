@@ -20,6 +20,5 @@ def bernoulli(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
         from .cpu import chance
 
         return chance.bernoulli(shape, p, like.dtype)
-    # Not in place, for vmap gives each row its own only so. In 32 bits: those of bfloat16 are too coarse for a chance.
-    wide = torch.promote_types(like.dtype, torch.float32)
-    return (torch.rand(tuple(shape), dtype=wide, device=like.device) < p).to(like.dtype)
+    # Not in place, for vmap gives each row its own only so; in float32, so that one seed is one mask in any dtype.
+    return (torch.rand(tuple(shape), dtype=torch.float32, device=like.device) < p).to(like.dtype)
