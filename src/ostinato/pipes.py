@@ -27,11 +27,7 @@ def stream(
     """
     from .tasks.language import streaming
 
-    reader = streaming.open_run(run, top if tokens else 0)
-    if weights is not None:
-        from .stream import Session
-
-        reader.session = Session(reader.session.model, weights=weights)
+    reader = streaming.open_run(run, top if tokens else 0, weights)
     if state is not None and state.exists():
         reader.load(state)
     rows = (streaming.tokens if tokens else streaming.lines)(reader, _pieces())

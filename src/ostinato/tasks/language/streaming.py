@@ -32,10 +32,14 @@ class Reader:
     Args:
         end: the token that ends a line, if the model begins anew after it; None: the state runs on.
         top: how many guesses to give for each token.
+        weights: as for `Session`.
     """
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, end: int | None = None, top: int = 0) -> None:
-        self.session, self.tokenizer, self.end, self.top = Session(model), tokenizer, end, top
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, end: int | None = None, top: int = 0,
+        weights: str | None = None,
+    ) -> None:  # fmt: skip
+        self.session, self.tokenizer, self.end, self.top = Session(model, weights=weights), tokenizer, end, top
         newline = tokenizer.encode("\n")
         # What the first token of all is predicted from: the end of a line that nobody saw.
         self.last = int(newline[-1]) if len(newline) else None
@@ -82,13 +86,13 @@ class Reader:
         return [(int(token), math.exp(row[token])) for token in best]
 
 
-def open_run(path: Path, top: int = 0) -> Reader:
+def open_run(path: Path, top: int = 0, weights: str | None = None) -> Reader:
     """A reader of a trained run.
 
-    Raises: as `use.load`.
+    Raises: as `use.load` and `Session`.
     """
     model, recipe, tokenizer, _ = load(path)
-    return Reader(model, tokenizer, line_end(recipe, tokenizer), top)
+    return Reader(model, tokenizer, line_end(recipe, tokenizer), top, weights)
 
 
 def lines(reader: Reader, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
