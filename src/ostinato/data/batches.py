@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ostinato.data.buckets import bucketed
+
 IGNORED = -100
 """The target of a padded step: torch's cross entropy leaves it out of sums and means."""
 
@@ -87,19 +89,9 @@ def documents(
             f"document {short} has {int(sizes[short])} tokens, but an input and its target are two; "
             "drop it or give it an end token"
         )
-    order = _order(sizes, batch, sort, seed)
+    order = bucketed(sizes, batch, seed=seed, sort=sort)
     _check_start(start, len(order))
     return (_padded([docs[index] for index in rows.tolist()], rank, world) for rows in order[start:])
-
-
-def _order(sizes: Tensor, batch: int, sort: int, seed: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(sizes), generator=generator)
-    batches: list[Tensor] = []
-    for group in shuffled.split(batch * sort):
-        by_size = group[sizes[group].argsort(stable=True)] if sort > 1 else group
-        batches.extend(by_size.split(batch))
-    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def _padded(docs: list[Tensor], rank: int, world: int) -> TokenBatch:
