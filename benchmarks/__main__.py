@@ -10,14 +10,14 @@ from types import ModuleType
 
 import torch
 
-from . import aten, custom, footprint, language, ragged, sequence, softmax, startup, stream, training
+from . import aten, crf, custom, footprint, language, ragged, sequence, softmax, startup, stream, training
 from .contest import Asked
 from .machine import describe, versions, write
 from .tables import markdown, show
 
 PARTS: dict[str, ModuleType] = {
     "aten": aten, "training": training, "custom": custom, "ragged": ragged, "stream": stream, "sequence": sequence,
-    "language": language, "footprint": footprint, "softmax": softmax, "startup": startup,
+    "language": language, "footprint": footprint, "softmax": softmax, "startup": startup, "crf": crf,
 }  # fmt: skip
 DTYPES = ("float32", "bfloat16")
 

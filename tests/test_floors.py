@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "src" / "ostinato"
 FLOORS = [
     {"tree", "registry", "storage"},
     {"data"},
-    {"kernels", "train"},
+    {"kernels", "train", "metrics"},
     {"recurrence"},
     {"recurrent", "recurrences", "initialise"},
     {"cells", "layers", "baselines", "dynamics", "stream", "export", "report", "testing"},
