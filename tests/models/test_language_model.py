@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.cells import cells
-from ostinato.layers import Stack
+from ostinato.layers import LockedDropout, Stack
 from ostinato.models import LanguageModel, score
 
 V, WIDTH, HIDDEN = 11, 5, 7
 
 
-def make(cell: str = "lstm", tied: bool = False, layers: int = 2, **options: float) -> LanguageModel:
+def make(cell: str = "lstm", tied: bool = False, layers: int = 2, **options: Any) -> LanguageModel:
     torch.manual_seed(0)
     parts = [cells[cell](WIDTH if layer == 0 else HIDDEN, HIDDEN) for layer in range(layers)]
     return LanguageModel(V, WIDTH, Stack(*parts), HIDDEN, tied, **options).double()
@@ -131,6 +132,48 @@ def test_the_state_is_carried_from_chunk_to_chunk(ids: Tensor) -> None:
     second, state = model.loss(x[:, 8:], y[:, 8:], state)
     torch.testing.assert_close((first * 8 + second * 13) / 21, whole, rtol=1e-12, atol=0)
     torch.testing.assert_close(state, end, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_penalties_are_in_the_gradient_and_not_in_the_loss(ragged: bool) -> None:
+    x = torch.randint(V, (3, 9), generator=torch.Generator().manual_seed(2))
+    lengths = torch.tensor([9, 2, 5]) if ragged else None
+    y = x.roll(1) if lengths is None else x.roll(1).masked_fill(torch.arange(9) >= lengths[:, None], -100)
+
+    def slopes(**options: Any) -> tuple[float, list[Tensor | None]]:
+        model = make(tied=True, dropout=LockedDropout(0.4), **options)
+        torch.manual_seed(7)  # the masks
+        loss, _ = model.loss(x, y, None, lengths)
+        loss.backward()
+        return loss.item(), [p.grad for p in model.parameters()]
+
+    model = make(tied=True)
+    torch.manual_seed(7)
+    raw, _ = model.body(model._embed(x), None, lengths)
+    dropped = LockedDropout(0.4)(raw)[0]
+    live = (torch.ones(3, 9) if lengths is None else (torch.arange(9) < lengths[:, None])).bool()
+    pairs = live[:, 1:, None]
+    small = dropped[live].square().mean()
+    slow = ((raw[:, 1:] - raw[:, :-1]) ** 2 * pairs).sum() / (pairs.sum() * HIDDEN)
+    # The softmax layer and the projection stand above what is penalised.
+    extra = torch.autograd.grad(2.0 * small + 0.5 * slow, list(model.parameters()), allow_unused=True)
+    plain, both = slopes(), slopes(activation=2.0, temporal=0.5)
+    assert both[0] == plain[0]
+    want = [g if more is None else g + more for g, more in zip(plain[1], extra, strict=True)]  # type: ignore[operator]
+    torch.testing.assert_close(both[1], want, rtol=1e-9, atol=1e-14)
+    assert any(more is not None and more.abs().max() > 1e-3 for more in extra)
+
+
+def test_groups_hold_each_weight_once_from_the_bottom_up() -> None:
+    for tied in (False, True):
+        model = make(tied=tied)
+        names = {p: name for name, p in model.named_parameters()}
+        said = [sorted(names[p] for p in group) for group in model.groups()]
+        top = ["head.bias", "projection.weight"] if tied else ["head.bias", "head.weight"]
+        assert said[0] == ["embedding.weight"]
+        assert [{name[:13] for name in group} for group in said[1:3]] == [{"body.parts.0."}, {"body.parts.1."}]
+        assert said[3:] == [top]
+        assert sum(len(group) for group in said) == len(names)
 
 
 def test_tied_weights_are_one_matrix() -> None:

@@ -152,7 +152,9 @@ def test_an_optimiser_goes_on_bit_for_bit(tmp_path: Path, name: str, dtype: torc
     def start() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)
         model = nn.Linear(5, 4).to(dtype)
-        return model, optimiser(model, Optimiser(name=name, lr=0.03, weight_decay=0.1, average_from=2))
+        return model, optimiser(
+            [[*model.parameters()]], Optimiser(name=name, lr=0.03, weight_decay=0.1, average_from=2)
+        )
 
     def go(model: nn.Module, chosen: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:

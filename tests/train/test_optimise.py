@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.train.optimise import Average, LearningRate, clip, optimiser
+from ostinato.train.average import Average
+from ostinato.train.optimise import clip, optimiser, set_rate
+from ostinato.train.rate import LearningRate
 from ostinato.train.recipe import OPTIMISERS, Optimiser, Schedule, Training
 
 
@@ -41,21 +43,21 @@ def updates(model: Point, chosen: torch.optim.Optimizer, count: int) -> list[Ten
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser_goes_down_a_quadratic(name: str) -> None:
     model = Point()
-    chosen = optimiser(model, Optimiser(name=name, lr={"adagrad": 0.5}.get(name, 0.05)))
+    chosen = optimiser([[*model.parameters()]], Optimiser(name=name, lr={"adagrad": 0.5}.get(name, 0.05)))
     losses = [step(model, chosen) for _ in range(60)]
     assert losses[-1] < 0.1 * losses[0]
 
 
 def test_sgd_is_torchs_sgd() -> None:
     ours, theirs = Point(), Point()
-    chosen = optimiser(ours, Optimiser(name="sgd", lr=0.1, weight_decay=0.02))
+    chosen = optimiser([[*ours.parameters()]], Optimiser(name="sgd", lr=0.1, weight_decay=0.02))
     plain = torch.optim.SGD(theirs.parameters(), 0.1, weight_decay=0.02, foreach=False)
     torch.testing.assert_close(updates(ours, chosen, 5), updates(theirs, plain, 5), rtol=0, atol=1e-14)
 
 
 def test_momentum_follows_its_formula() -> None:
     model = Point()
-    chosen = optimiser(model, Optimiser(name="momentum", lr=0.1, momentum=0.8))
+    chosen = optimiser([[*model.parameters()]], Optimiser(name="momentum", lr=0.1, momentum=0.8))
     w, v = model.vector.detach().clone(), torch.zeros(4, dtype=torch.float64)
     for _ in range(4):
         v = 0.8 * v + (w - model.goal[1])
@@ -65,7 +67,9 @@ def test_momentum_follows_its_formula() -> None:
 
 def test_adamw_is_torchs_adamw_and_spares_vectors() -> None:
     ours, theirs = Point(), Point()
-    chosen = optimiser(ours, Optimiser(name="adamw", lr=0.1, betas=(0.8, 0.95), weight_decay=0.3, eps=1e-7))
+    chosen = optimiser(
+        [[*ours.parameters()]], Optimiser(name="adamw", lr=0.1, betas=(0.8, 0.95), weight_decay=0.3, eps=1e-7)
+    )
     groups = [{"params": [theirs.matrix], "weight_decay": 0.3}, {"params": [theirs.vector], "weight_decay": 0.0}]
     plain = torch.optim.AdamW(groups, 0.1, (0.8, 0.95), 1e-7, foreach=False, fused=False)
     torch.testing.assert_close(updates(ours, chosen, 5), updates(theirs, plain, 5), rtol=0, atol=1e-13)
@@ -75,7 +79,7 @@ def test_weights_that_need_no_gradient_are_left_out() -> None:
     model = Point()
     model.matrix.requires_grad_(False)
     before = model.matrix.clone()
-    updates(model, optimiser(model, Optimiser(weight_decay=0.5)), 3)
+    updates(model, optimiser([[*model.parameters()]], Optimiser(weight_decay=0.5)), 3)
     assert torch.equal(model.matrix, before)
 
 
@@ -92,8 +96,40 @@ def test_cosine_with_warm_up_at_chosen_steps() -> None:
 def test_constant_stays_after_the_warm_up() -> None:
     schedule = Schedule(name="constant", warmup_steps=2)
     rate = LearningRate(Training(optimiser=Optimiser(lr=3.0), schedule=schedule), total=9)
-    rate.evaluated(1.0), rate.evaluated(2.0)
+    for metric in (1.0, 2.0):
+        rate.evaluated(metric)
     assert [rate.at(t) for t in range(4)] == [1.5, 3.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize(("cut_frac", "ratio"), [(0.1, 32.0), (0.25, 5.0)])
+def test_triangular_is_howards_and_ruders_formula(cut_frac: float, ratio: float) -> None:
+    schedule = Schedule(name="triangular", cut_frac=cut_frac, ratio=ratio, warmup_steps=7)
+    rate = LearningRate(Training(optimiser=Optimiser(lr=0.01), schedule=schedule), total=200)
+    cut = math.floor(200 * cut_frac)
+    for t in range(201):
+        p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / cut_frac - 1))
+        assert rate.at(t) == pytest.approx(0.01 * (1 + p * (ratio - 1)) / ratio, rel=1e-9)
+    assert rate.at(cut) == pytest.approx(0.01)
+    assert rate.at(0) == rate.at(10_000) == pytest.approx(0.01 / ratio)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 9])
+def test_triangular_goes_with_any_number_of_steps(total: int) -> None:
+    rate = LearningRate(Training(optimiser=Optimiser(lr=1.0), schedule=Schedule(name="triangular")), total)
+    rates = [rate.at(t) for t in range(total + 2)]
+    assert all(1 / 32 <= lr <= 1 for lr in rates)
+    assert rates[-1] == 1 / 32
+
+
+@pytest.mark.parametrize("name", ["asgd", "ntasgd"])
+def test_averaged_sgd_takes_each_step_at_its_own_rate(name: str) -> None:
+    ours, theirs = Point(), Point()
+    chosen = optimiser([[*ours.parameters()]], Optimiser(name=name, lr=0.5, weight_decay=0.02))
+    plain = torch.optim.SGD(theirs.parameters(), 0.5, weight_decay=0.02, foreach=False)
+    for lr in (0.1, 0.4, 0.01, 0.3):
+        set_rate(chosen, lr)
+        plain.param_groups[0]["lr"] = lr
+        torch.testing.assert_close(updates(ours, chosen, 1), updates(theirs, plain, 1), rtol=0, atol=1e-14)
 
 
 def test_plateau_decays_when_nothing_better_comes() -> None:
@@ -147,12 +183,13 @@ def test_clipping_leaves_what_is_not_finite_where_it_is(wrong: float) -> None:
 def test_the_exponential_average_is_the_one_computed_by_hand() -> None:
     model, decay = Point(), 0.5
     recipe = Training(optimiser=Optimiser(name="sgd", lr=0.1), ema=decay)
-    chosen = optimiser(model, recipe.optimiser)
-    average = Average(model, chosen, recipe)
+    chosen = optimiser([[*model.parameters()]], recipe.optimiser)
+    average = Average(model, recipe)
     by_hand: list[Tensor] = []
+    now: list[Tensor] = []
     for age in range(8):
         now = updates(model, chosen, 1)
-        average.update()
+        average.update(age + 1)
         # Young averages forget faster: (1 + age) / (10 + age), until that reaches the decay.
         d = min(decay, (1 + age) / (10 + age))
         by_hand = [d * a + (1 - d) * w for a, w in zip(by_hand, now, strict=True)] if by_hand else now
@@ -166,9 +203,12 @@ def test_the_exponential_average_is_the_one_computed_by_hand() -> None:
 def test_asgd_evaluates_the_mean_of_its_weights(start: int) -> None:
     model = Point()
     recipe = Training(optimiser=Optimiser(name="asgd", lr=0.1, average_from=start))
-    chosen = optimiser(model, recipe.optimiser)
-    average = Average(model, chosen, recipe)
-    path = [updates(model, chosen, 1) for _ in range(8)]
+    chosen = optimiser([[*model.parameters()]], recipe.optimiser)
+    average = Average(model, recipe)
+    path = []
+    for number in range(1, 9):
+        path.append(updates(model, chosen, 1))
+        average.update(number)
     mean = [torch.stack(weights).mean(0) for weights in zip(*path[start - 1 :], strict=True)]
     with average.applied():
         torch.testing.assert_close([p.detach() for p in model.parameters()], mean, rtol=1e-6, atol=1e-6)
@@ -178,10 +218,10 @@ def test_asgd_evaluates_the_mean_of_its_weights(start: int) -> None:
 def test_weights_come_back_when_an_evaluation_fails() -> None:
     model = Point()
     recipe = Training(optimiser=Optimiser(name="sgd", lr=0.1), ema=0.9)
-    chosen = optimiser(model, recipe.optimiser)
-    average = Average(model, chosen, recipe)
+    chosen = optimiser([[*model.parameters()]], recipe.optimiser)
+    average = Average(model, recipe)
     updates(model, chosen, 1)
-    average.update()
+    average.update(1)
     own = updates(model, chosen, 1)
     with pytest.raises(RuntimeError, match="on purpose"), average.applied():
         raise RuntimeError("on purpose")

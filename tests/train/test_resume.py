@@ -122,6 +122,18 @@ def test_every_optimiser_resumes_bit_for_bit(corpus: Corpus, tmp_path: Path, nam
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("step", [5, 8])
+def test_regularisers_resume_bit_for_bit(corpus: Corpus, tmp_path: Path, step: int) -> None:
+    # So wide that the masks of the recurrent matrices come from our own kernel.
+    wide = ("model.hidden=40", "model.dropout.recurrent=0.5", "model.dropout.output=0.2", "train.max_steps=12")
+    setting = (*wide, "model.regularise.activation=2", "model.regularise.temporal=1")
+    trainer(corpus, tmp_path / "whole", quiet, *setting).run()
+    with pytest.raises(Stop):
+        trainer(corpus, tmp_path / "parts", raise_at(step), *setting).run()
+    trainer(corpus, tmp_path / "parts", quiet, *setting).run(resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_a_finished_run_goes_on_when_it_may_take_more_steps(corpus: Corpus, tmp_path: Path) -> None:
     constant = "train.schedule.name=constant"
     trainer(corpus, tmp_path / "whole", quiet, constant, "train.max_steps=20").run()

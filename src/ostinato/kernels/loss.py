@@ -15,7 +15,9 @@ IGNORED = -100  # a target that does not count: padding
 LARGE = 2048  # entries of a vocabulary from which it pays to go block by block
 
 
-def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, bfloat16: bool = False) -> Tensor:
+def linear_cross_entropy(
+    h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, bfloat16: bool = False, smoothing: float = 0.0
+) -> Tensor:
     """Mean cross-entropy in nats of softmax(h W^T + b) against `targets`; a target of -100 does not count.
 
     Where none counts it is 0.
@@ -25,6 +27,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
         targets: [N] int64 in 0..V-1, or -100.
         bfloat16: products in bfloat16 (sums and softmax in the weight's dtype): the loss moves by about 1e-3 nats.
             Under autocast they are so anyway.
+        smoothing: share of the wanted distribution that is spread evenly over all entries (Szegedy et al. 2016).
 
     Raises:
         IndexError: a target is neither in 0..V-1 nor -100.
@@ -32,6 +35,19 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
     Large vocabularies go block by block (no second derivative there), on the CPU by our own kernels; small ones through
     torch's functions.
     """
+    loss = _plain(h, weight, bias, targets, bfloat16)
+    return loss if smoothing == 0 else loss + smoothing * _preference(h, weight, bias, targets)
+
+
+def _preference(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Mean of target logit - mean logit: what smoothing adds to the loss. The mean of all logits is one product."""
+    real = targets != IGNORED
+    h, wanted = h[real].to(weight.dtype), targets[real]
+    apart = (h * (F.embedding(wanted, weight) - weight.mean(0))).sum() + (bias[wanted] - bias.mean()).sum()
+    return apart / max(1, len(wanted))
+
+
+def _plain(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, bfloat16: bool) -> Tensor:
     if weight.shape[0] < LARGE or h.device.type != "cpu" or not torch.is_grad_enabled() or not len(targets):
         total = F.cross_entropy(F.linear(h, weight, bias), targets, ignore_index=IGNORED, reduction="sum")
         return total / (targets != IGNORED).sum().clamp(min=1)

@@ -6,8 +6,8 @@ While training, each element of a recurrent matrix is zero with chance p, else d
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..kernels.chance import bernoulli
 from ..recurrence import Recurrence
 from ..recurrent import Cell
 from .chances import chance, only_cell
@@ -47,7 +47,10 @@ class DropConnect(Cell[Any]):
         return self.cell.drive(x)
 
     def weights(self) -> tuple[Tensor, ...]:
-        return tuple(F.dropout(w, self.p, self.training) if w.ndim == 2 else w for w in self.cell.weights())
+        weights = self.cell.weights()
+        if not self.training or self.p == 0:
+            return weights
+        return tuple(w * (bernoulli(w, w.shape, 1 - self.p) / (1 - self.p)) if w.ndim == 2 else w for w in weights)
 
     def emit(self, out: Tensor, x: Tensor) -> Tensor:
         return self.cell.emit(out, x)

@@ -26,8 +26,8 @@ class LearnedState(Recurrent[Any]):
         return tree.like(self.cell.initial_state(1), leaves)
 
     def scan(self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, Any]:
-        cell = self.cell
-        initial = None if resets is None else self.initial_state(x.shape[0])
-        options = {"lengths": lengths, "resets": resets, "initial": initial}
-        out, state = cell.recurrence.scan(cell.drive(x), state, *cell.weights(), **options)
-        return tree.masked(cell.emit(out, x), lengths), state
+        call = self.cell.call(x, state, lengths, resets)
+        if resets is not None:
+            call = call._replace(initial=self.initial_state(x.shape[0]))
+        out, state = self.cell.recurrence.scan(*call.arguments, **call.options)
+        return self.cell.read(out, x, lengths), state

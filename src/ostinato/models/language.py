@@ -8,13 +8,15 @@ from torch.nn import functional as F
 
 from ..kernels.loss import linear_cross_entropy
 from ..kernels.torch.softmax import native_bfloat16
+from ..layers import Dropout, Stack
+from ..layers.penalties import activation, silent, temporal
 from ..recurrent import Recurrent
 
 
 class LanguageModel(Recurrent[Any]):
     """Token ids [B, T] -> logits [B, T, V].
 
-    embedding -> body -> (projection) -> softmax. With `tied` the softmax uses the embedding's matrix
+    embedding -> body -> (dropout) -> (projection) -> softmax. With `tied` the softmax uses the embedding's matrix
     (Press & Wolf 2017; Inan et al. 2017), and a projection without bias bridges different widths.
 
     Args:
@@ -23,9 +25,13 @@ class LanguageModel(Recurrent[Any]):
         body: the recurrent part, [B, T, width] -> [B, T, d_body].
         d_body: features that the body gives.
         tied: one matrix for embedding and softmax.
-        word_dropout: share of the vocabulary whose embedding is zero in a training batch (Gal & Ghahramani 2016).
+        word_dropout: share of the vocabulary whose embedding is zero in a training batch, wherever the word stands in
+            it; the other words' are divided by 1 - word_dropout (Gal & Ghahramani 2016; Merity et al. 2018).
         softmax: "float32", "bfloat16" or "auto" (bfloat16 where the processor has it): precision of the output
             products while training; evaluation is always in the weights' own dtype.
+        dropout: of what the body gives.
+        activation, temporal: while training, the gradient of `loss` has so many times the mean square of what the
+            dropout gives (AR), and of the body's change from step to step (TAR, Merity et al. 2018: 2 and 1).
     """
 
     def __init__(
@@ -37,12 +43,17 @@ class LanguageModel(Recurrent[Any]):
         tied: bool = False,
         word_dropout: float = 0.0,
         softmax: str = "auto",
+        dropout: Dropout | None = None,
+        activation: float = 0.0,
+        temporal: float = 0.0,
     ) -> None:
         super().__init__()
+        self.activation, self.temporal = activation, temporal
         self.word_dropout = word_dropout
         self.low_precision = softmax == "bfloat16" or (softmax == "auto" and native_bfloat16())
         self.embedding = nn.Embedding(vocabulary, width)
         self.body = body
+        self.dropout = dropout
         self.projection = nn.Linear(d_body, width, bias=False) if tied and d_body != width else None
         self.head = nn.Linear(width if tied else d_body, vocabulary)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
@@ -62,18 +73,43 @@ class LanguageModel(Recurrent[Any]):
     ) -> tuple[Tensor, Any]:
         """What the softmax layer reads: [B, T, width or d_body]."""
         y, state = self.body(self._embed(x), state, lengths, resets)
-        return (y if self.projection is None else self.projection(y)), state
+        return self._project(self._drop(y, lengths)), state
 
     def loss(
         self, x: Tensor, targets: Tensor, state: Any, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, Any]:
-        """(mean cross-entropy in nats over the targets that are not -100, the state after the batch)."""
+        """(mean cross-entropy in nats over the targets that are not -100, the state after the batch).
+
+        That is its value, with `activation` and `temporal` too; while training its gradient is that of
+        cross-entropy + activation * AR + temporal * TAR.
+        """
         state = self.initial_state(len(x)) if state is None else state
-        h, state = self.features(x, state, lengths, resets)
-        loss = linear_cross_entropy(
-            h.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten(), bfloat16=self.low_precision
-        )
+        raw, state = self.body(self._embed(x), state, lengths, resets)
+        dropped = self._drop(raw, lengths)
+        h, w, b = self._project(dropped).flatten(0, 1), self.head.weight, self.head.bias
+        loss = linear_cross_entropy(h, w, b, targets.flatten(), bfloat16=self.low_precision)
+        if self.training and self.activation:
+            loss = silent(loss, self.activation * activation(dropped, lengths))
+        if self.training and self.temporal:
+            loss = silent(loss, self.temporal * temporal(raw, lengths, resets))
         return loss, state
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """The weights from the bottom to the top, each once: embedding, part by part of the body, softmax layer.
+
+        A tied matrix is the embedding's.
+        """
+        parts = self.body.parts if isinstance(self.body, Stack) else [self.body]
+        tops = [m for m in (self.projection, self.head) if m is not None]
+        shared = set(self.embedding.parameters())
+        top = [p for m in tops for p in m.parameters() if p not in shared]
+        return [g for g in [list(m.parameters()) for m in (self.embedding, *parts)] + [top] if g]
+
+    def _drop(self, y: Tensor, lengths: Tensor | None) -> Tensor:
+        return y if self.dropout is None else self.dropout(y, (), lengths)[0]
+
+    def _project(self, y: Tensor) -> Tensor:
+        return y if self.projection is None else self.projection(y)
 
     def _embed(self, x: Tensor) -> Tensor:
         weight = self.embedding.weight

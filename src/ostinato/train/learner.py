@@ -10,7 +10,8 @@ from torch import nn
 
 from .. import tree
 from . import checkpoint
-from .optimise import Average, LearningRate
+from .average import Average
+from .rate import LearningRate
 from .workers import Workers, set_generator_state
 
 
@@ -21,16 +22,22 @@ class Progress:
     step: int = 0  # updates made
     epoch: int = 0  # whole epochs done
     batch: int = 0  # batches done in this epoch
-    items: int = 0  # scored items (tokens) so far, over all ranks
+    items: int = 0  # tokens so far, over all ranks
     seconds: float = 0.0  # of training, evaluations not counted
-    best: float = math.inf  # monitored metric
+    best: float | None = None  # monitored metric, in its own unit; None: nothing was evaluated yet
     best_step: int = 0
     stale: int = 0  # evaluations since the best one
     evaluated: int = -1  # step of the last evaluation
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON values, which have no infinity."""
-        return {**asdict(self), "best": self.best if math.isfinite(self.best) else None}
+    def judged(self, value: float, higher_is_better: bool) -> bool:
+        """Takes in an evaluation after the last step; true where it is the best so far."""
+        first = self.best is None or (value > self.best if higher_is_better else value < self.best)
+        self.evaluated = self.step
+        if not (first and math.isfinite(value)):
+            self.stale += 1
+            return False
+        self.best, self.best_step, self.stale = value, self.step, 0
+        return True
 
 
 @dataclass
@@ -57,15 +64,16 @@ class Learner:
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             return False
         slots, data = checkpoint.pack_optimiser(self.optimiser)
+        averages, facts = self.average.stored()
         p = checkpoint.prefixed
         tensors = {
             **p("model", checkpoint.weights(self.model)),
             **p("optimiser", slots),
             **p("state", {str(i): leaf for i, leaf in enumerate(state)}),
             **p("noise", {str(rank): n for rank, n in enumerate(noise)}),
-            **(p("average", checkpoint.weights(self.average.ema)) if self.average.ema is not None else {}),
+            **p("average", averages),
         }
-        meta = {"progress": self.progress.plain(), "optimiser": data, "rate": self.rate.state(),
+        meta = {"progress": asdict(self.progress), "optimiser": data, "rate": self.rate.state(), "average": facts,
                 "world": workers.world, "torch": torch.__version__, "learns": self.fingerprint}  # fmt: skip
         checkpoint.save(path, tensors, meta)
         return True
@@ -90,12 +98,10 @@ class Learner:
         part = checkpoint.part
         checkpoint.restore(self.model, part("model", tensors), path)
         checkpoint.unpack_optimiser(self.optimiser, part("optimiser", tensors), meta["optimiser"])
-        if self.average.ema is not None:
-            checkpoint.restore(self.average.ema, part("average", tensors), path)
+        self.average.restore(part("average", tensors), meta["average"], path)
         self.rate.load(meta["rate"])
         for field in fields(Progress):
             setattr(self.progress, field.name, meta["progress"][field.name])
-        self.progress.best = math.inf if self.progress.best is None else self.progress.best
         leaves = part("state", tensors)
         self.state = None
         if leaves:

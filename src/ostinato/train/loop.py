@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from .. import tree
 from . import checkpoint
+from .average import Average
+from .groups import checked, thaw
 from .interrupt import interruptible
 from .learner import Learner, Progress
 from .meter import Diverged, Listener, Meter, diagnosis
-from .optimise import Average, LearningRate, clip, optimiser
+from .optimise import clip, optimiser, set_rate
+from .rate import LearningRate
 from .recipe import Training
 from .task import Task
 from .workers import Workers
@@ -70,7 +73,7 @@ class Trainer:
                 if resume:
                     assert self.folder is not None
                     self.learner.load(self.folder / LAST, self.workers)
-                    if math.isfinite(self.progress.best) and not (self.folder / BEST).is_file():
+                    if self.progress.best is not None and not (self.folder / BEST).is_file():
                         raise checkpoint.CheckpointError(f"{self.folder / BEST} is missing: restore it from a copy")
                     self.listen({"event": "resume", "step": self.progress.step})
                 interrupted = self._epochs(stop)
@@ -87,8 +90,9 @@ class Trainer:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.workers.same_start(self.parameters)
         torch.manual_seed(self.seed + 1 + self.workers.rank)  # dropout differs between ranks
-        self.optimiser = optimiser(self.model, self.recipe.optimiser)
-        self.average = Average(self.model, self.optimiser, self.recipe)
+        self.groups = checked(self.task.groups(self.model), self.model)
+        self.optimiser = optimiser(self.groups, self.recipe.optimiser)
+        self.average = Average(self.model, self.recipe)
         total = self.recipe.epochs * self.task.batch_count()
         self.total = min(total, self.recipe.max_steps or total)
         self.rate = LearningRate(self.recipe, self.total)
@@ -107,6 +111,7 @@ class Trainer:
             self._evaluate(meter)  # the run was interrupted just before it
             self._save()
         while not self._over():
+            self.learning = thaw(self.groups, p.epoch, self.recipe.unfreeze_epochs)
             for batch in self.task.batches(p.epoch, p.batch, self.workers.rank, self.workers.world):
                 halt = self._step(batch, meter, stop)
                 if p.batch == count:
@@ -146,27 +151,27 @@ class Trainer:
         began = time.perf_counter()
         p = self.progress
         lr = self.rate.at(p.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
+        set_rate(self.optimiser, lr)
         items = self.task.size(batch)
         mixed = torch.autocast(self.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext()
         with mixed:
             loss, state = self.task.loss(self.model, batch, self.learner.state)
         self.optimiser.zero_grad()
         loss.backward()
-        nats, items_all, halt = self.workers.total(loss.item() * items, items, stop.is_set())
-        self.workers.merge_gradients(self.parameters, items / items_all)
-        norm = clip(self.parameters, self.recipe)
+        own = (loss.item() * items, items, self.task.tokens(batch), stop.is_set())
+        nats, items_all, tokens_all, halt = self.workers.total(*own)
+        self.workers.merge_gradients(self.learning, items / items_all)
+        norm = clip(self.learning, self.recipe)
         if not (math.isfinite(nats) and math.isfinite(norm)):
             raise Diverged(
                 diagnosis(self.model, nats / items_all, norm, p.step + 1, self.folder and self.folder / LAST)
             )
         self.optimiser.step()
-        self.average.update()
-        self.learner.state = tree.detach(state)
-        p.step, p.batch, p.items = p.step + 1, p.batch + 1, p.items + int(items_all)
+        self.average.update(p.step + 1)
+        self.learner.state = None if state is None else tree.detach(state)
+        p.step, p.batch, p.items = p.step + 1, p.batch + 1, p.items + int(tokens_all)
         p.seconds += time.perf_counter() - began
-        meter.add(nats, int(items_all), norm)
+        meter.add(nats, int(items_all), int(tokens_all), norm)
         if p.step % self.recipe.log_steps == 0:
             meter.tell(self.listen, p, self.task.batch_count(), self.total, lr)
         return halt > 0
@@ -182,16 +187,14 @@ class Trainer:
                 metrics = evaluate(self.task, self.model, "valid", quick=True)
             metrics = self.workers.agree(metrics)
             value = metrics[f"valid/{self.task.monitor}"]
-            if value < p.best:
-                p.best, p.best_step, p.stale = value, p.step, 0
+            if p.judged(value, self.task.higher_is_better):
                 self._keep_best()
-            else:
-                p.stale += 1
-        p.evaluated = p.step
-        self.rate.evaluated(value)
+        for listener in (self.rate, self.average):
+            listener.evaluated(-value if self.task.higher_is_better else value)
         epoch = p.epoch + p.batch / self.task.batch_count()
         seconds = time.perf_counter() - began
         self.listen({"event": "evaluate", "step": p.step, "epoch": epoch, "split": "valid", "metrics": metrics,
+                     "monitor": f"valid/{self.task.monitor}",
                      "best": p.stale == 0, "seconds": round(seconds, 3)})  # fmt: skip
 
     def _keep_best(self) -> None:
@@ -202,6 +205,7 @@ class Trainer:
             checkpoint.save(self.folder / BEST, weights, asdict(self.progress))
 
     def _take_best(self) -> None:
+        thaw(self.groups, 0, None)
         path = self.folder and self.folder / BEST
         if path and path.is_file() and self.workers.first:
             self.best = checkpoint.load(path)[0]

@@ -35,11 +35,12 @@ class Meter:
     """Means over the steps since the last logged one."""
 
     def __init__(self, progress: Progress) -> None:
-        self.nats, self.items, self.norm, self.steps = 0.0, 0, 0.0, 0
+        self.nats, self.items, self.tokens, self.norm, self.steps = 0.0, 0, 0, 0.0, 0
         self.since = progress.seconds
 
-    def add(self, nats: float, items: int, norm: float) -> None:
-        self.nats, self.items, self.norm, self.steps = self.nats + nats, self.items + items, norm, self.steps + 1
+    def add(self, nats: float, items: int, tokens: int, norm: float) -> None:
+        self.nats, self.items, self.tokens = self.nats + nats, self.items + items, self.tokens + tokens
+        self.norm, self.steps = norm, self.steps + 1
 
     def tell(self, listen: Listener, p: Progress, count: int, total: int, lr: float) -> None:
         if self.steps == 0:
@@ -47,6 +48,6 @@ class Meter:
         span = max(p.seconds - self.since, 1e-9)
         listen({"event": "step", "step": p.step, "of": total, "epoch": p.epoch + p.batch / count,
                 "loss": self.nats / self.items, "grad_norm": self.norm, "lr": lr,
-                "tokens_per_s": round(self.items / span, 1), "tokens": p.items,
+                "tokens_per_s": round(self.tokens / span, 1), "tokens": p.items,
                 "seconds": round(p.seconds, 3)})  # fmt: skip
         self.__init__(p)

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ..registry import near
 
-OPTIMISERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "asgd")
-SCHEDULES = ("constant", "cosine", "plateau")
+OPTIMISERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "asgd", "ntasgd")
+SCHEDULES = ("constant", "cosine", "plateau", "triangular")
 
 
 class RecipeError(ValueError):
@@ -58,14 +58,18 @@ class Optimiser(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     eps: float = Field(default=1e-8, gt=0)
     average_from: int = Field(default=1, ge=1)  # step, counted from 1, whose weights are the first "asgd" averages
+    nonmonotone: int = Field(default=5, ge=1)  # "ntasgd" averages once an evaluation is worse than the best so long ago
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # lr of a group of layers: lr * this ** (groups above it)
 
 
 class Schedule(Section):
     name: Annotated[str, one_of("schedule", SCHEDULES)] = "cosine"
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)  # of all but "triangular"
     floor: float = Field(default=0.0, ge=0, le=1)  # share of lr at which "cosine" ends and below which "plateau" stops
     factor: float = Field(default=0.5, gt=0, lt=1)  # of "plateau": lr is multiplied by it ...
     patience: int = Field(default=0, ge=0)  # ... after more evaluations than this without a better one
+    cut_frac: float = Field(default=0.1, gt=0, lt=1)  # share of the steps in which "triangular" rises
+    ratio: float = Field(default=32.0, ge=1)  # lr / the lr at which "triangular" begins and ends
 
 
 class Training(Section):
@@ -77,6 +81,7 @@ class Training(Section):
     clip_norm: float | None = Field(default=None, gt=0)  # global norm: g * min(1, clip / |g|)
     clip_value: float | None = Field(default=None, gt=0)  # each entry into [-clip, clip]
     ema: float | None = Field(default=None, gt=0, lt=1)  # decay of the average of weights that is evaluated and kept
+    unfreeze_epochs: int | None = Field(default=None, ge=1)  # the top group learns first; one more after so many each
     early_stopping: int | None = Field(default=None, ge=1)  # evaluations without a better one
     evaluate_epochs: int = Field(default=1, ge=1)
     evaluate_steps: int | None = Field(default=None, ge=1)  # besides the end of each epoch
