@@ -20,4 +20,4 @@ except AttributeError as error:
 def test_parts_are_found_after_import_and_torch_waits() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:2] == ["LSTM GRU Session 17", "module 'ostinato' has no attribute 'absent'"]
+    assert done.stdout.split("\n")[:2] == ["LSTM GRU Session 18", "module 'ostinato' has no attribute 'absent'"]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .kernels import backend
     from .recurrence import Affine, Recurrence, Step
     from .recurrent import Cell, Layer, Recurrent
+    from .tasks import load
     from .testing import check_recurrent
 
 # Where the public names live. They are imported on first use: `ostinato --help` must not wait for torch.
@@ -20,6 +21,7 @@ _HOMES = {
     "Step": "recurrence",
     "backend": "kernels",
     "check_recurrent": "testing",
+    "load": "tasks",
 }
 
 # Written `ostinato.nn.LSTM` after `import ostinato`, as with torch.
@@ -38,6 +40,7 @@ __all__ = [
     "check_recurrent",
     "data",
     "layers",
+    "load",
     "models",
     "nn",
     "stream",

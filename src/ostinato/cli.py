@@ -23,10 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Overrides = Annotated[list[str], typer.Option("-o", "--set", help="Override a key: -o model.hidden=256")]
-TABLE = {key: key for key in ("model", "parameters", "test/perplexity", "test/nats_per_char", "test/bits_per_char")} | {
-    "tokens_per_s": "tokens/s (fitting)",
-    "note": "note",
-}
+METRICS = 3  # that the table of models shows
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as shells count them
 
 
@@ -39,13 +36,17 @@ def train(
     # torchrun takes --run for an option of its own.
     run: Annotated[Path | None, typer.Option("--run", "--folder", help="The run's folder; else runs/NAME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run where it stopped.")] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, and "
+                                                                        "list them.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Train what a recipe describes; Ctrl-C saves and says how to go on."""
     from . import console
-    from .tasks import language, tasks
+    from .tasks import tasks, training
     from .train.recipe import RecipeError, assignment, find, read, validate
 
+    if skip_bad_rows:
+        override = [*override, "data.skip_bad_rows=true"]
     if resume is not None:
         if recipe is not None or text is not None or run is not None:
             raise RecipeError("--resume takes the run's own recipe and text: leave RECIPE, --text and --run out")
@@ -62,9 +63,10 @@ def train(
         source = f"recipe {recipe}"
     if "task" not in raw:
         raise RecipeError(f"{source}: key 'task' is missing; which there are: {', '.join(tasks)}")
-    chosen = validate(tasks[str(raw["task"])], raw, source)
+    task = tasks[str(raw["task"])]
+    chosen = validate(task.schema, raw, source)
     with console.Watch() as watch:
-        results = language.train(chosen, resume or run, watch, resume=resume is not None)
+        results = training.train(task, chosen, resume or run, watch, resume=resume is not None)
     if not results:
         return  # another rank speaks
     _finish(results, json)
@@ -74,9 +76,10 @@ def train(
 def evaluate(run: Path, override: Overrides = [], json: Json = False) -> None:  # noqa: B006
     """The metrics of a trained model, on its own text or on another (-o data.path=...)."""
     from . import console
-    from .tasks import language
+    from .tasks import language, tasks
+    from .tasks.predictor import task_of
 
-    figures = language.evaluate_run(run, tuple(override))
+    figures = tasks[task_of(run)].evaluate(run, tuple(override))
     for note in language.unknown_notes(figures):
         console.err.print(f"note: {note}", markup=False)
     if json:
@@ -123,14 +126,14 @@ def demo(
 ) -> None:
     """The main job in about a minute, offline: the Python documentation, then 我 爱 自然 语言 处理."""
     from . import console
-    from .tasks import language
+    from .tasks import language, training
     from .tasks.language.demo import endings, next_word, python_topics
     from .train.recipe import assignment, find, read, validate
 
     text = python_topics(Path("runs") if run is None else run.parent)
     recipe = validate(language.LanguageRecipe, read(find("demo"), [assignment("data.path", str(text))]), "recipe demo")
     with console.Watch() as watch:
-        results = language.train(recipe, run, watch)
+        results = training.train(language.LanguageJob(), recipe, run, watch)
     if not results["interrupted"]:
         results["next_word"] = next_word()
     _finish(results, json)
@@ -139,7 +142,7 @@ def demo(
         console.out.print(console.table(rows, title=title))
 
 
-for _command in (pipes.stream, facts.recipes, facts.cells, facts.explain, facts.doctor):
+for _command in (pipes.predict, pipes.stream, facts.recipes, facts.cells, facts.explain, facts.doctor):
     app.command()(_command)
 
 
@@ -166,10 +169,12 @@ def _show(results: dict[str, Any], json: bool) -> None:
         console.print_json(results)
         return
     if results["table"]:
-        console.out.print(console.table(results["table"], TABLE, title=f"run {results['name']}"))
+        names = ["model", "parameters", *results["shown"][:METRICS]]
+        columns = {name: name for name in names} | {"tokens_per_s": "tokens/s (fitting)", "note": "note"}
+        console.out.print(console.table(results["table"], columns, title=f"run {results['name']}"))
     else:
         console.out.print(console.table([{"metric": k, "value": v} for k, v in results["metrics"].items()]))
-    for sample in results["samples"]:
+    for sample in results.get("samples", []):
         console.out.print(f"\n[bold]{console.escape(sample['prompt'])}[/bold]{console.escape(sample['text'])}")
         console.out.print(f"({sample['settings']})", style="dim", markup=False)
     console.out.print(f"\nreport: {results['report']}", markup=False)

@@ -105,7 +105,7 @@ class Watch:
                 self._step(event)
             case "evaluate":
                 figures = event["metrics"]
-                shown = "valid/perplexity" if figures.get("valid/perplexity", 0) >= 20 else "valid/nats_per_char"
+                shown = _shown(figures, event["monitor"])
                 mark = "  best so far" if event["best"] else ""
                 self._line(
                     f"epoch {event['epoch']:.2f}, step {event['step']:,}: {shown} {number(figures[shown])} "
@@ -137,6 +137,13 @@ class Watch:
     def _line(self, text: str) -> None:
         if not self.quiet:
             err.print(text, markup=False)
+
+
+def _shown(figures: Mapping[str, float], monitor: str) -> str:
+    """The metric that tells most in one line: of language models, not what they are judged by."""
+    if "valid/nats_per_char" in figures:
+        return "valid/perplexity" if figures["valid/perplexity"] >= 20 else "valid/nats_per_char"
+    return monitor
 
 
 def _span(seconds: float) -> str:

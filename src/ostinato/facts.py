@@ -70,7 +70,7 @@ def explain(
     from . import console
     from .registry import cells as known
     from .registry import near
-    from .tasks.language.job import device_of
+    from .tasks.job import device_of
     from .train.recipe import override
 
     kinds = ("float32", "float64", "bfloat16", "float16")
@@ -119,7 +119,7 @@ def doctor(json: Json = False) -> None:
     from . import console, kernels
     from .kernels.torch.softmax import native_bfloat16
 
-    extras = {"zh": "jieba"}
+    extras = {"zh": "jieba", "baselines": "sklearn", "mt": "sacrebleu", "data": "datasets"}
     facts = {
         "ostinato": metadata.version("ostinato"),
         "python": platform.python_version(),

@@ -3,8 +3,9 @@
 import codecs
 import json as _json
 import math
+import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,12 +31,113 @@ def stream(
     reader = streaming.open_run(run, top if tokens else 0, weights)
     if state is not None and state.exists():
         reader.load(state)
-    rows = (streaming.tokens if tokens else streaming.lines)(reader, _pieces())
+    rows: Any = (streaming.tokens if tokens else streaming.lines)(reader, _pieces())
     try:
         _write(rows, json)
     finally:
         if state is not None:
             reader.save(state)
+
+
+def predict(
+    run: Path,
+    source: Annotated[str, typer.Argument(metavar="[FILE]", help="What to answer for; - is standard input.")] = "-",
+    n_best: Annotated[int, typer.Option("--n-best", min=1, max=100, help="So many answers, the best first.")] = 1,
+    format: Annotated[str, typer.Option(help="Of the file: csv, jsonl, conll, ...; else told from it.")] = "auto",
+    column: Annotated[str | None, typer.Option(help="The column to read; else the one the model learnt from.")] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object a row.")] = False,
+) -> None:  # fmt: skip
+    """Answers of a trained model for the rows of a file or of stdin, in constant memory.
+
+    Tab-separated columns, a heading first: what the model says, its confidence, the text. Lines of text are the
+    format of stdin, and are answered as they come.
+    """
+    from .tasks.predictor import CHUNK, Input, load
+
+    predictor = load(run)
+    waiting: list[Input] = []
+    heading = True
+
+    def answer() -> None:
+        nonlocal heading
+        answers = predictor.stream(waiting, n_best)
+        if json:
+            _write(({"text": text, **said} for text, said in answers), json)
+        else:
+            _write((line for text, said in answers for line in predictor.written(text, said)), json, heading)
+            heading = heading and not waiting
+        waiting.clear()
+
+    left_out = _LeftOut(skip_bad_rows)
+    form = "lines" if format == "auto" and source == "-" else format
+    texts = _texts(_Prompt(answer) if source == "-" else source, form, column, predictor.reads(), left_out)
+    try:
+        for text in texts:
+            waiting.append(text)
+            if len(waiting) == CHUNK:
+                answer()
+    except ValueError:
+        answer()  # the rows before the broken one
+        raise
+    answer()
+    left_out.tell()
+
+
+def _texts(source: Any, form: str, column: str | None, usual: str, left_out: "_LeftOut") -> Iterator[Any]:
+    """What a predictor reads of the rows of a source."""
+    from .data.formats import iterate
+    from .data.table import BadRow
+    from .tasks.predictor import chosen
+
+    for row in iterate(source, form, on_bad=left_out.add):
+        try:
+            text = chosen(row, column or usual, column is not None)
+        except BadRow as error:
+            left_out.add(error)
+        else:
+            yield text
+
+
+class _LeftOut:
+    """The rows that cannot be read: counted, and the first of them shown, if they may be left out."""
+
+    SHOWN = 20
+
+    def __init__(self, allowed: bool) -> None:
+        self.allowed, self.count, self.first = allowed, 0, ""
+
+    def add(self, row: ValueError) -> None:
+        if not self.allowed:
+            raise row
+        self.count += 1
+        if self.count <= self.SHOWN:
+            self.first += f"  {row}\n"
+
+    def tell(self) -> None:
+        if self.count:
+            more = "  ...\n" * (self.count > self.SHOWN)
+            sys.stderr.write(f"{self.count} bad rows were left out:\n{self.first}{more}")
+
+
+class _Prompt:
+    """Standard input that calls `before` when there is nothing to read yet."""
+
+    name = "standard input"
+
+    def __init__(self, before: Callable[[], None]) -> None:
+        self.before = before
+
+    def read1(self, size: int) -> bytes:
+        try:
+            ready = select.select([sys.stdin.buffer], [], [], 0)[0]
+        except (OSError, ValueError):  # no descriptor, or a system that cannot ask a pipe
+            ready = []
+        if not ready:
+            self.before()
+        return sys.stdin.buffer.read1(size)  # pyright: ignore[reportAttributeAccessIssue]
+
+    read = read1
 
 
 def _pieces() -> Iterator[str]:
@@ -47,9 +149,13 @@ def _pieces() -> Iterator[str]:
         yield rest
 
 
-def _write(rows: Iterator[dict[str, Any]], json: bool) -> None:
-    heading = not json
+def _write(rows: Iterator[dict[str, Any] | None], json: bool, heading: bool = True) -> None:
+    """Rows as lines of stdout, as they come; None is a blank one."""
+    heading = heading and not json
     for row in rows:
+        if row is None:
+            sys.stdout.write("\n")
+            continue
         if heading:
             sys.stdout.write("\t".join(row) + "\n")
             heading = False

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ostinato import console
-from ostinato.tasks import language
+from ostinato.tasks import training
 from ostinato.train import checkpoint
 from tiny import NO_BASELINES, SMALL, Command, options
 
@@ -54,7 +54,7 @@ def test_in_the_loop_the_run_is_saved_and_told_how_to_go_on(
 def test_outside_of_the_loop_one_word_is_said(
     cli: Command, text: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(language, "train", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr(training, "train", lambda *_, **__: signal.raise_signal(number))
     said = cli("train", "language", "--text", text)
     assert (said.code, said.out, said.err) == (CODES[number], "", "ostinato: interrupted\n")
 
@@ -65,7 +65,7 @@ def test_an_interrupt_that_carries_a_sentence_says_it(
     def train(*_: object, **__: object) -> None:
         raise KeyboardInterrupt("interrupted while scoring; go on with ...")
 
-    monkeypatch.setattr(language, "train", train)
+    monkeypatch.setattr(training, "train", train)
     said = cli("train", "language", "--text", text)
     assert (said.code, said.err) == (130, "ostinato: interrupted while scoring; go on with ...\n")
 

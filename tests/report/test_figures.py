@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from ostinato.report import activation_gradients, baseline_bars, gradient_norms, learning_curves, save
 from ostinato.report.canvas import adapted
 from ostinato.report.page import page
+from ostinato.report.quality import calibration_curve, quality_by_length
 from ostinato.report.series import smooth, thinned
 
 
@@ -36,7 +37,50 @@ def test_validation_perplexity_is_drawn_as_its_logarithm() -> None:
 def test_metrics_that_are_no_nats_get_their_own_panel() -> None:
     score = {"event": "evaluate", "step": 2, "split": "valid", "metrics": {"valid/mae": 0.5}}
     figure = learning_curves([step(1), step(2), score])
-    assert figure.axes[2].get_legend_handles_labels()[1] == ["valid/mae"]
+    assert figure.axes[-1].get_legend_handles_labels()[1] == ["valid mae, best 0.5000 at step 2"]
+
+
+def evaluated(n: int, **metrics: float) -> dict[str, Any]:
+    return {"event": "evaluate", "step": n, "split": "valid", "metrics": {f"valid/{k}": v for k, v in metrics.items()}}
+
+
+def test_a_run_judged_by_a_share_has_no_perplexity_and_names_its_best() -> None:
+    scores = [evaluated(1, span_precision=0.9, span_recall=0.9, span_f1=0.5, token_accuracy=0.9),
+              evaluated(2, span_precision=0.9, span_recall=0.9, span_f1=0.25, token_accuracy=0.95)]  # fmt: skip
+    figure = learning_curves([step(1), step(2), *scores])
+    top, low = figure.axes
+    assert top.get_ylabel() == "training loss"
+    assert low.get_legend_handles_labels()[1][:2] == [
+        "valid span F1, best 50.00% at step 1",
+        "valid token accuracy, best 95.00% at step 2",
+    ]
+    FigureCanvasAgg(figure).draw()
+    assert all(tick.get_text().endswith("%") for tick in low.get_yticklabels())
+
+
+def test_beside_perplexity_only_what_is_no_loss_is_drawn() -> None:
+    score = evaluated(2, perplexity=9.0, bits_per_token=3.0, bleu=30.0)
+    figure = learning_curves([step(1), step(2), score])
+    assert figure.axes[0].get_ylabel() == "loss [nats per token]"
+    assert figure.axes[-1].get_legend_handles_labels()[1] == ["valid BLEU, best 30.0 at step 2"]
+
+
+def test_calibration_leaves_out_empty_bins_and_counts_all() -> None:
+    found = {"confidence": [None, 0.4, 0.9], "accuracy": [None, 0.5, 0.8], "counts": [0, 3, 7]}
+    figure = calibration_curve(found)
+    assert line(figure, "this model") == ([0.4, 0.9], [0.5, 0.8])
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [0, 3, 7]
+
+
+def test_quality_by_length_is_one_line_for_each_model() -> None:
+    rows = [
+        {"from": 1, "to": 1, "count": 1200, "values": {"this model": 0.9, "other": 0.5}},
+        {"from": 2, "to": 5, "count": 3, "values": {"this model": 0.8, "other": None}},
+    ]
+    figure = quality_by_length({"unit": "tokens", "metric": "accuracy", "rows": rows})
+    assert line(figure, "this model") == ([0, 1], [0.9, 0.8])
+    assert line(figure, "other") == ([0], [0.5])
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1\n1,200", "2–5\n3"]
 
 
 def test_a_step_repeated_after_a_resume_counts_once_and_last() -> None:

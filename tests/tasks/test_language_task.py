@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from ostinato.layers import Dropout, LockedDropout
+from ostinato.layers import DropConnect, Dropout, LockedDropout
 from ostinato.models import score, score_documents
-from ostinato.tasks.language import Corpus, LanguageRecipe, LanguageTask, build, job, load, metrics
+from ostinato.tasks import training
+from ostinato.tasks.language import Corpus, LanguageJob, LanguageRecipe, LanguageTask, build, load, metrics
 from ostinato.tasks.language.corpus import Text
 from ostinato.train.recipe import RecipeError, override, validate
 from tiny import sentences
@@ -214,9 +215,11 @@ def test_word_vectors_reach_the_embedding(tmp_path: Path) -> None:
         (("model.layers=2", "model.residual=true", "model.width=5"), ["LSTM", "Residual"]),
         (
             ("model.layers=2", "model.dropout.input=0.1", "model.dropout.between=0.2", "model.dropout.output=0.3"),
-            ["LockedDropout", "LSTM", "LockedDropout", "LSTM", "LockedDropout"],
+            ["LockedDropout", "LSTM", "LockedDropout", "LSTM"],
         ),
-        (("model.dropout.output=0.3", "model.dropout.kind=plain"), ["LSTM", "Dropout"]),
+        (("model.dropout.output=0.3", "model.dropout.kind=plain"), ["LSTM"]),
+        (("model.layers=2", "model.dropout.recurrent=0.5"), ["DropConnect", "DropConnect"]),
+        (("model.dropout.recurrent=0.5", "model.learned_state=true"), ["LearnedState"]),
     ],
 )
 def test_the_model_is_what_the_recipe_says(tmp_path: Path, overrides: tuple[str, ...], names: list[str]) -> None:
@@ -224,8 +227,11 @@ def test_the_model_is_what_the_recipe_says(tmp_path: Path, overrides: tuple[str,
     made = task(tmp_path / "text.txt", *overrides)
     model = made.model()
     assert [type(part).__name__ for part in model.body.parts] == names  # type: ignore[union-attr]
-    chances = [p.p for p in model.body.parts if isinstance(p, Dropout | LockedDropout)]  # type: ignore[union-attr]
-    assert chances == [float(o.split("=")[1]) for o in overrides if o.startswith("model.dropout") and "kind" not in o]
+    chances = [p.p for p in model.modules() if isinstance(p, Dropout | LockedDropout)]
+    given = [o for o in overrides if o.startswith("model.dropout") and "kind" not in o and "recurrent" not in o]
+    assert chances == [float(o.split("=")[1]) for o in given]
+    weights = [p.p for p in model.modules() if isinstance(p, DropConnect)]
+    assert weights == [0.5] * sum("recurrent" in o for o in overrides) * made.recipe.model.layers
     loss, _ = made.loss(model, next(iter(made.batches(0, 0, 0, 1))), None)
     loss.backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
@@ -262,11 +268,11 @@ def test_a_text_too_short_is_told_before_anything_is_made(tmp_path: Path) -> Non
 def test_auto_is_mixed_precision_where_the_hardware_has_it(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hardware: bool, dtype: str
 ) -> None:
-    monkeypatch.setattr(job, "native_bfloat16", lambda: hardware)
+    monkeypatch.setattr(training, "native_bfloat16", lambda: hardware)
     small = ["dtype=auto", f"data.path={str(text)!r}", "data.batch=4", "data.steps=8", "model.hidden=8"]
     quick = ["train.max_steps=2", "samples.tokens=0", "baselines.feedforward_epochs=0", "baselines.ngram_order=0"]
     recipe = validate(LanguageRecipe, override({}, small + quick))
     events: list[dict[str, Any]] = []
-    results = job.train(recipe, tmp_path / "run", events.append)
+    results = training.train(LanguageJob(), recipe, tmp_path / "run", events.append)
     assert next(e for e in events if e["event"] == "start")["dtype"] == dtype
     assert f'dtype = "{dtype}"' in results["recipe"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ostinato.tasks import language
-from ostinato.tasks.language import LanguageRecipe, baselines, job
+from ostinato.tasks import language, training
+from ostinato.tasks.language import LanguageRecipe, baselines
 from ostinato.train import checkpoint
 from ostinato.train.recipe import read, validate
 from tiny import SMALL, Command, options, sentences
@@ -135,9 +135,9 @@ def test_ctrl_c_after_the_training_keeps_the_model(
 
             patch.setattr(baselines.Trainer, "run", pressed)
         else:
-            patch.setattr(job, "write_report", lambda *_: signal.raise_signal(signal.SIGINT))
+            patch.setattr(training, "write_report", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt, match=rf"^interrupted; go on with: ostinato train --resume {run}$"):
-            language.train(made(text), run, lambda event: None)
+            training.train(language.LanguageJob(), made(text), run, lambda event: None)
     assert cli("evaluate", run, "--json").code == 0
     said = cli("train", "--resume", run, "--json")
     assert said.code == 0, said.err
@@ -151,9 +151,9 @@ def test_ctrl_c_before_the_first_step_is_told(text: Path, tmp_path: Path, monkey
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt, match=r"interrupted before the first checkpoint: .*/run holds nothing to go"):
-        language.train(made(text), tmp_path / "run", listen)
+        training.train(language.LanguageJob(), made(text), tmp_path / "run", listen)
 
 
 def made(text: Path) -> LanguageRecipe:
     given = [*SMALL, f"data.path={str(text)!r}", "train.epochs=1"]
-    return validate(LanguageRecipe, read(Path(str(job.__file__)).parents[2] / "recipes" / "language.toml", given))
+    return validate(LanguageRecipe, read(Path(str(training.__file__)).parents[1] / "recipes" / "language.toml", given))

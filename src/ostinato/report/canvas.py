@@ -11,12 +11,16 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 from ..storage import atomic_write
 
 INK = "#1c2530"  # nothing but text and axes has it, so that a page can put its own colour there
 BLUE, ORANGE, GREEN, GREY = "#3b82f6", "#e8710a", "#2f9e5b", "#8a94a3"  # seen on white and on black
+_CHINESE = (  # fonts with Chinese signs, of Linux, macOS and Windows
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"),
+    *("PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei", "Arial Unicode MS"),
+)
 _STYLE: dict[Any, Any] = {  # matplotlib's own type for it is a union of a thousand literals
     "text.parse_math": False,  # a model may be called "$x"
     "text.color": INK,
@@ -73,6 +77,15 @@ def adapted(svg: str, name: str) -> str:
     svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif")
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
+
+
+def family(text: str, others: tuple[str, ...] = _CHINESE) -> str:
+    """The fonts to draw `text` with: DejaVu Sans, or the first installed one of `others` that has all its signs."""
+    needed = {ord(sign) for sign in text if not sign.isspace()}
+    if needed <= _known(findfont("DejaVu Sans")):
+        return "DejaVu Sans"
+    installed = set(fontManager.get_font_names())
+    return next((name for name in others if name in installed and needed <= _known(findfont(name))), "DejaVu Sans")
 
 
 def printable(text: str, font: FontProperties | None = None) -> str:

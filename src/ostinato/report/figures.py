@@ -11,23 +11,24 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from .canvas import BLUE, GREEN, GREY, ORANGE, printable, save, style
 from .folder import Event
-from .series import is_number, lower_is_better, series, smooth, thinned, validation
-from .wording import digits, words
+from .series import is_number, is_share, lower_is_better, series, smooth, thinned, validation
+from .wording import measured, words
 
 __all__ = ["activation_gradients", "baseline_bars", "gradient_norms", "learning_curves", "save"]
 
+_DETAILS = ("precision", "recall", "macro_f1", "sentence_accuracy", "subset_accuracy")
 _WIDTH = 5.4  # inches: its letters can still be read when the whole is as wide as a phone
 
 
 def learning_curves(events: Iterable[Event]) -> Figure:
-    """Loss in nats per token over the optimiser's steps: training, and validation where its metrics tell it.
+    """The loss over the optimiser's steps: training, and validation where its metrics tell it in nats per token.
 
-    The right axis reads the same curve as perplexity, e^loss. Validation metrics that cannot be written in nats per
-    token stand in a panel of their own below. Of a step seen twice (a resumed run) the last counts.
+    The right axis then reads the same curve as perplexity, e^loss. Validation metrics that cannot be written in nats
+    per token stand in a panel of their own below. Of a step seen twice (a resumed run) the last counts.
     """
     events = list(events)
     steps, losses = series(events, "step", "loss")
@@ -43,22 +44,35 @@ def learning_curves(events: Iterable[Event]) -> Figure:
             step, nats = min(valid.items(), key=lambda item: item[1])
             label = f"validation, best {nats:.3f} at step {step:,.0f}"
             top.plot(*_columns(valid), color=ORANGE, marker="o", markersize=4, linewidth=1.6, label=label)
-        top.set_ylabel("loss [nats per token]")
+        per_token = bool(valid) or not others
+        top.set_ylabel("loss [nats per token]" if per_token else "training loss")
         shown = np.concatenate([losses, np.array(list(valid.values()))])
         _finish(top, bool(np.isfinite(shown).any()))
-        right = top.twinx()
-        right.grid(False)
-        right.set_ylim(top.get_ylim())
-        right.yaxis.set_major_formatter(FuncFormatter(lambda nats, _: _short(math.exp(min(nats, 700.0)))))
-        right.set_ylabel("perplexity")
+        if per_token:
+            right = top.twinx()
+            right.grid(False)
+            right.set_ylim(top.get_ylim())
+            right.yaxis.set_major_formatter(FuncFormatter(lambda nats, _: _short(math.exp(min(nats, 700.0)))))
+            right.set_ylabel("perplexity")
         if others:
             axes.append(figure.add_subplot(2, 1, 2, sharex=top))
-            for colour, (name, points) in zip((GREEN, ORANGE, BLUE), list(others.items())[:3], strict=False):
-                axes[1].plot(*_columns(points), color=colour, marker="o", markersize=4, label=printable(name))
-            _finish(axes[1], True)
+            _metrics(axes[1], others)
         axes[-1].set_xlabel("optimiser step")
         axes[-1].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return figure
+
+
+def _metrics(axes: Axes, others: dict[str, dict[float, float]]) -> None:
+    """Up to four validation metrics; those that only explain another one come last."""
+    chosen = sorted(others, key=lambda name: name.endswith(_DETAILS))[:4]
+    for colour, name in zip((GREEN, ORANGE, BLUE, GREY), chosen, strict=False):
+        points = others[name]
+        step, best = (min if lower_is_better(name) else max)(points.items(), key=lambda item: item[1])
+        label = f"{printable(words(name))}, best {measured(best, name)} at step {step:,.0f}"
+        axes.plot(*_columns(points), color=colour, marker="o", markersize=4, label=label)
+    if all(map(is_share, chosen)):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _finish(axes, True)
 
 
 def gradient_norms(events: Iterable[Event]) -> Figure:
@@ -114,12 +128,14 @@ def baseline_bars(table: Sequence[dict[str, Any]], metric: str) -> Figure:
         colours = [GREY if row.get("kind") == "baseline" else BLUE for row, _ in rows]
         values = [value for _, value in rows]
         bars = axes.barh(range(len(rows)), values, color=colours, height=0.66)
-        axes.bar_label(bars, [digits(value) for value in values], padding=4, fontsize=9)
+        axes.bar_label(bars, [measured(value, metric) for value in values], padding=4, fontsize=9)
         axes.set_yticks(range(len(rows)), names)
         axes.invert_yaxis()
         axes.grid(False, axis="y")
         axes.margins(x=0.14)
         axes.set_xlabel(f"{printable(words(metric))} ({'lower' if lower_is_better(metric) else 'higher'} is better)")
+        if is_share(metric) and all(0 <= value <= 1 for value in values):
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         if not rows:
             _finish(axes, False)
     return figure

@@ -12,13 +12,19 @@ from .canvas import adapted
 from .diagram import ascii_chain, drawing, mermaid_bidirectional, mermaid_chain, mermaid_model, mermaid_unrolled, parts
 from .figures import baseline_bars, gradient_norms, learning_curves, save
 from .folder import Events, read_events, read_results
+from .judged import calibration, confusion, lengths, padding, per_tag
 from .page import Column, Section, folded, number, page, picture, table, titled
 from .raster import png
+from .reading import attention, mistakes, translations
 from .series import is_number, lower_is_better
 from .shapes import parameter_table, total_parameters
-from .wording import compared, course, digits, entries, notes, verbatim, when, words
+from .wording import compared, course, digits, entries, filename, measured, notes, verbatim, when, words
 
-_FIRST = ("perplexity", "bits_per_char", "nats_per_char", "accuracy", "bleu", "mae", "rmse", "nats_per_token")
+# For runs that do not say themselves what they are judged by.
+_FIRST = (
+    *("bleu", "span_f1", "mean", "perplexity", "bits_per_char", "nats_per_char"),
+    *("micro_f1", "accuracy", "token_accuracy", "macro_f1", "chrf", "mae", "rmse", "nats_per_token"),
+)
 _SPEEDS = (
     "tokens/s (fitting): training tokens per second while a model was fitted. "
     "A model of counts reads each of them once, a net once an epoch."
@@ -48,11 +54,18 @@ def write_report(run: Path, model: nn.Module) -> Path:
     rows = [row for row in entries(results, "table") if isinstance(row, Mapping)]
     metrics = results.get("metrics") if isinstance(results.get("metrics"), Mapping) else {}
     assert isinstance(metrics, Mapping)
-    metric = _headline_metric(metrics, rows)
+    metric = _headline_metric(results, metrics, rows)
     figures = run / "figures"
     sections = [
-        Section("result", "Result", _headline(metrics, metric, rows, model) + notes(results)),
+        Section("result", "Result", _headline(results, metrics, metric, rows, model) + notes(results)),
         Section("comparison", "Models and baselines", _comparison(rows, metric, figures)),
+        Section("lengths", "Quality against length", lengths(results, figures)),
+        Section("confusion", "Confusion matrix", confusion(results, figures)),
+        Section("labels", "Label by label", per_tag(results)),
+        Section("mistakes", "Errors worth reading", mistakes(results)),
+        Section("translations", "Translations", translations(results)),
+        Section("attention", "Attention", attention(results, figures)),
+        Section("calibration", "Calibration", calibration(results, figures)),
         Section("curves", "Learning curves", _curves(events, figures)),
         Section("gradients", "Gradient norms", _gradients(events, figures)),
         Section("samples", "Samples", _samples(entries(results, "samples"))),
@@ -60,7 +73,7 @@ def write_report(run: Path, model: nn.Module) -> Path:
         Section("parameters", "Parameters by shape", _parameters(model)),
         Section("kernel", "Kernel path", verbatim(results, "kernel")),
         Section("recipe", "Recipe", _recipe(results)),
-        Section("run", "The run", course(events)),
+        Section("run", "The run", course(events) + padding(results)),
     ]
     name = str(results.get("name") or run.resolve().name)
     start = next((row for row in events.rows if row.get("event") == "start"), {})
@@ -69,8 +82,11 @@ def write_report(run: Path, model: nn.Module) -> Path:
     return atomic_write(run / "report.html", page(name, intro, sections, footer))
 
 
-def _headline_metric(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _headline_metric(results: Mapping[str, Any], metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """The metric the run is judged by: of the test split if there is one, else of the validation split."""
+    for said in entries(results, "shown")[:1]:
+        if is_number(metrics.get(said)):
+            return str(said)
     every = [key for key, value in metrics.items() if is_number(value)]
     every += [key for row in rows for key, value in row.items() if is_number(value)]
     for split in ("test/", "valid/"):
@@ -80,29 +96,35 @@ def _headline_metric(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any
     return ""
 
 
-def _headline(metrics: Mapping[str, Any], metric: str, rows: Sequence[Mapping[str, Any]], model: nn.Module) -> str:
+def _headline(
+    results: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    metric: str,
+    rows: Sequence[Mapping[str, Any]],
+    model: nn.Module,
+) -> str:
     numbers = []
     own = metrics.get(metric)
     if own is None:
         own = next((row[metric] for row in rows if row.get("kind") != "baseline" and metric in row), None)
     if is_number(own):
-        numbers.append(number(digits(own), words(metric), big=True))
+        numbers.append(number(measured(own, metric), words(metric), big=True))
     rivals = [row for row in rows if row.get("kind") == "baseline" and is_number(row.get(metric))]
     if rivals:
         best = (min if lower_is_better(metric) else max)(rivals, key=lambda row: row[metric])
         said = f"best baseline: {best.get('model', '?')}"
         if is_number(own):
             said += "; " + compared(own, best[metric], metric, lower_is_better(metric))
-        numbers.append(number(digits(best[metric]), said))
+        numbers.append(number(measured(best[metric], metric), said))
     split, _, name = metric.partition("/")
-    more = [key for key in metrics if key.startswith(split + "/")] + [f"valid/{name}"]
+    more = [*entries(results, "shown"), *(key for key in metrics if key.startswith(split + "/")), f"valid/{name}"]
     shown = {own}  # the same number twice (nats per token and per char of a model of characters) says nothing new
     for key in more:
         value = metrics.get(key)
         silent = key.endswith("/tokens") or (key.endswith("/unknown_share") and value == 0)
         if is_number(value) and value not in shown and not silent and len(shown) < 5:
             shown.add(value)
-            numbers.append(number(digits(value), words(key)))
+            numbers.append(number(measured(value, key), words(key)))
     numbers.append(number(f"{total_parameters(model):,}", "parameters"))
     return f'<div class="headline">{"".join(numbers)}</div>'
 
@@ -126,14 +148,14 @@ def _comparison(rows: Sequence[Mapping[str, Any]], metric: str, figures: Path) -
             digits(row.get("parameters")),
         ]
         for key in keys:
-            value = digits(row.get(key))
+            value = measured(row.get(key), key)
             cells.append(f"<strong>{value}</strong>" if row.get(key) == best[key] else value)
         cells.append(digits(row.get("tokens_per_s")))
         body.append(("" if row.get("kind") == "baseline" else "own", cells))
     drawn = []
     shown = [key for key in dict.fromkeys([metric, "test/bits_per_char", "test/nats_per_char"]) if key in keys][:2]
     for key in shown or keys[:1]:
-        name = "baselines_" + "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in key)
+        name = "baselines_" + filename(key)
         svg = adapted(save(baseline_bars([dict(row) for row in rows], key), figures, name), name)
         drawn.append(picture(svg, f"Bars: {words(key)} of the models and baselines in the table"))
     below = f'<p class="dim under">{_SPEEDS}</p>' if any(is_number(row.get("tokens_per_s")) for row in rows) else ""

@@ -55,10 +55,13 @@ figure{margin:0 0 8px}
 figure svg{display:block;height:auto;color:var(--ink)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 20px}
 figure .chart svg{width:100%;max-width:640px}
+figure .map svg{max-width:none}
 figure .plan svg{width:100%;min-width:720px;max-width:1000px}
 .drawing .sum{fill:var(--paper)}
 .sample{border-left:3px solid var(--line);padding:2px 0 2px 14px;margin:0 0 18px}
 .sample p{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
+.sample .word{border-radius:3px;padding:1px 2px;-webkit-box-decoration-break:clone;box-decoration-break:clone}
+.sample .at{outline:2px solid var(--blue)}
 .sample mark{background:var(--mark);color:inherit;border-radius:3px}
 .notes{margin:16px 0 0;padding-left:1.2em}
 details{margin:8px 0}
@@ -135,7 +138,7 @@ def titled(name: str, note: str) -> str:
 
 
 def picture(svg: str, label: str, caption: str = "", kind: str = "chart") -> str:
-    """An inline SVG with a name for those who cannot see it; `kind` is chart or plan."""
+    """An inline SVG with a name for those who cannot see it; `kind` is chart, plan or map."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure><div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
@@ -146,6 +149,11 @@ def picture(svg: str, label: str, caption: str = "", kind: str = "chart") -> str
 def folded(title: str, texts: Iterable[tuple[str, str]]) -> str:
     """Texts to copy, closed until they are wanted; each is (heading, text), and a heading may be ""."""
     body = "".join((f"<h3>{escape(heading)}</h3>" if heading else "") + pre(text) for heading, text in texts)
+    return more(title, body)
+
+
+def more(title: str, body: str) -> str:
+    """HTML that is closed until it is wanted. `title` is text."""
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 

@@ -1,6 +1,6 @@
-"""The drawing's SVG as PNG, by matplotlib alone.
+"""The SVG of drawings and heat maps as PNG, by matplotlib alone.
 
-It reads just the SVG that `drawing` writes and refuses the rest, so that the two cannot drift apart in silence.
+It reads just the SVG that `drawing` and `heat` write and refuses the rest, so that they cannot drift apart unseen.
 """
 
 import io
@@ -19,7 +19,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath, text_to_path
 from matplotlib.transforms import Affine2D, Transform
 
-from .canvas import INK, printable, style
+from .canvas import INK, family, printable, style
 from .outline import outline, rounded
 
 _INCH = 64  # px of the drawing; a power of two keeps the picture's size whole
@@ -30,7 +30,7 @@ _ATTRIBUTES = {  # others have none
     "rect": _PAINT + "x y width height rx",
     "circle": _PAINT + "cx cy r class",
     "path": _PAINT + "d marker-start marker-end",
-    "text": "x y font-size font-weight font-style text-anchor fill opacity",
+    "text": "x y font-size font-weight font-style text-anchor fill opacity transform pointer-events",
     "tspan": "dy font-size font-style",
     "marker": "id viewBox refX refY markerWidth markerHeight orient",
 }
@@ -87,7 +87,7 @@ def _tag(element: Element, expected: str) -> str:
     odd = sorted(set(element.attrib) - set(_ATTRIBUTES.get(tag, "").split()))
     if tag not in expected.split() or odd:
         raise ValueError(
-            f"{expected} as drawing.py writes it was expected, <{' '.join([tag, *odd])}> came; draw it here"
+            f"{expected} as drawing.py and heat.py write it was expected, <{' '.join([tag, *odd])}> came; draw it here"
         )
     return tag
 
@@ -116,6 +116,14 @@ def _head(marker: Element, place: Transform) -> Patch:
     return PathPatch(Path(*outline(shape.attrib["d"])), transform=own + place, **_paint(shape))
 
 
+def _turned(transform: str | None) -> Transform:
+    """rotate(DEGREES X Y), the only one that is written."""
+    if transform is None:
+        return Affine2D()
+    degrees, x, y = map(float, transform.removeprefix("rotate(").removesuffix(")").split())
+    return Affine2D().rotate_deg_around(x, y, degrees)
+
+
 def _text(element: Element, down: Transform) -> Iterator[Patch]:
     """A line of text and its index as outlines, set by their widths."""
     get = element.attrib.get
@@ -125,13 +133,14 @@ def _text(element: Element, down: Transform) -> Iterator[Patch]:
     for run in (element, *(index for index in element if _tag(index, "tspan"))):
         slant = "italic" if run.get("font-style", get("font-style")) == "italic" else "normal"
         size = float(run.attrib["font-size"]) * _WIDE
-        font = FontProperties(family="DejaVu Sans", style=slant, weight=weight, size=size)
+        font = FontProperties(family=family(run.text or ""), style=slant, weight=weight, size=size)
         words = printable(run.text or "", font)
         wide = text_to_path.get_text_width_height_descent(words, font, ismath=False)[0]
         runs.append((TextPath((0, 0), words, prop=font), wide, float(run.get("dy", "0"))))
     share = {"start": 0.0, "middle": 0.5, "end": 1.0}[get("text-anchor", "start")]
     x, y = float(element.attrib["x"]) - share * sum(wide for _, wide, _ in runs), float(element.attrib["y"])
+    turned = _turned(get("transform"))
     for letters, wide, dy in runs:
         y += dy
-        yield PathPatch(letters, transform=Affine2D().scale(1, -1).translate(x, y) + down, **look)
+        yield PathPatch(letters, transform=Affine2D().scale(1, -1).translate(x, y) + turned + down, **look)
         x += wide

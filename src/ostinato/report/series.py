@@ -11,6 +11,7 @@ from .folder import Event
 
 Column = NDArray[np.float64]
 _MOST_POINTS = 1200  # a figure is about as many pixels wide
+_SHARES = ("accuracy", "f1", "precision", "recall")  # fractions, read as per cent
 _HIGHER = ("accuracy", "bleu", "chrf", "f1", "precision", "recall", "auc", "r2", "tokens_per_s", "correct")
 
 
@@ -22,7 +23,13 @@ def is_number(value: Any) -> TypeGuard[int | float]:
 def lower_is_better(metric: str) -> bool:
     """Told from the metric's name: all are losses but a few ("test/accuracy", "test/bleu", ...)."""
     name = metric.rpartition("/")[2].lower()
-    return not any(word in name for word in _HIGHER)
+    return name != "mean" and not any(word in name for word in _HIGHER)
+
+
+def is_share(metric: str) -> bool:
+    """Told from the metric's name: a fraction of what there is, "test/slot_f1", or the mean over such of all heads."""
+    name = metric.rpartition("/")[2].lower()
+    return name == "mean" or name.endswith(_SHARES)
 
 
 def series(events: Iterable[Event], x: str, y: str) -> tuple[Column, Column]:
@@ -41,7 +48,7 @@ def series(events: Iterable[Event], x: str, y: str) -> tuple[Column, Column]:
 def validation(events: Iterable[Event]) -> tuple[dict[float, float], dict[str, dict[float, float]]]:
     """({step: nats per token}, {metric: {step: value}}) of the evaluations.
 
-    Nats come from "nats_per_token", else from "perplexity" as its logarithm; with them the other metrics stay out.
+    Nats come from "nats_per_token", else from "perplexity" as its logarithm; with them the other losses stay out.
     """
     nats: dict[float, float] = {}
     others: dict[str, dict[float, float]] = {}
@@ -58,7 +65,7 @@ def validation(events: Iterable[Event]) -> tuple[dict[float, float], dict[str, d
                 nats[event["step"]] = float(value)
             elif name == f"{split}/perplexity" and value > 0:
                 nats.setdefault(event["step"], math.log(value))
-    return nats, {} if nats else others
+    return nats, {name: points for name, points in others.items() if not nats or not lower_is_better(name)}
 
 
 def smooth(values: Column) -> Column:

@@ -8,7 +8,14 @@ from typing import Any
 
 from .folder import Event, Events
 from .page import facts, pre
-from .series import is_number
+from .series import is_number, is_share
+
+_SPELT = {"f1": "F1", "bleu": "BLEU", "chrf": "chrF"}
+
+
+def filename(text: str) -> str:
+    """`text` with _ for all that is no letter or digit of English."""
+    return "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in text)
 
 
 def digits(value: Any) -> str:
@@ -23,12 +30,25 @@ def digits(value: Any) -> str:
 
 
 def words(metric: str) -> str:
-    """ "test/bits_per_char" as "test bits per char"."""
-    return metric.replace("/", " ").replace("_", " ")
+    """ "test/bits_per_char" as "test bits per char", "test/span_f1" as "test span F1"."""
+    return " ".join(_SPELT.get(word, word) for word in metric.replace("/", " ").replace("_", " ").split(" "))
+
+
+def measured(value: Any, metric: str) -> str:
+    """A metric's value: '89.12%' for an accuracy of 0.8912, '33.2' for BLEU, else its digits."""
+    if is_number(value) and is_share(metric) and 0 <= value <= 1:
+        return f"{value:.2%}"
+    return f"{value:.1f}" if is_number(value) and _of_hundred(metric) else digits(value)
+
+
+def _of_hundred(metric: str) -> bool:
+    return metric.rpartition("/")[2].lower().endswith(("bleu", "chrf"))
 
 
 def compared(own: float, rival: float, metric: str, lower: bool) -> str:
     """How a model's `own` figure stands to a rival's: "the model is 20.0% better"; from twice on as a factor.
+
+    Figures out of a hundred differ by points: "the model is 4.02 points better".
 
     Args:
         lower: a lower figure is the better one.
@@ -41,6 +61,10 @@ def compared(own: float, rival: float, metric: str, lower: bool) -> str:
         if own > rival:
             return f"the model is {side}, with {own / rival:,.1f} times its {name}"
         return f"the model is {side}: the baseline has {rival / own:,.1f} times its {name}"
+    if _of_hundred(metric):
+        return f"the model is {abs(own - rival):.1f} points {side}"
+    if is_share(metric) and min(own, rival) >= 0 and max(own, rival) <= 1:
+        return f"the model is {100 * abs(own - rival):.2f} points {side}"
     share = abs(own - rival) / abs(rival) if rival else math.inf
     # A share of a figure of the other sign says nothing.
     return f"the model is {share:.1%} {side}" if share < 1 else f"the model is {side}"

@@ -1,6 +1,10 @@
 """Tasks: the only place where data and models meet, and where names become classes."""
 
 from ..registry import tasks
-from . import language as language  # fills the registry
+from . import labelling as labelling  # fills the registry
+from . import language as language
+from . import training as training
+from . import translation as translation
+from .predictor import Predictor, load
 
-__all__ = ["tasks"]
+__all__ = ["Predictor", "load", "tasks"]

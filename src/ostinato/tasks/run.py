@@ -3,6 +3,7 @@
 recipe.toml   resolved        config.json        format, versions, parameters
 tokenizer.json                model.safetensors  the best weights
 checkpoint/   to resume       events.jsonl       what happened, a JSON object a line
+pretraining/  what the weights began with, where there is such
 results.json  the figures     report.html, figures/
 """
 
@@ -20,8 +21,11 @@ from ..train.recipe import Recipe
 
 FORMAT = 1
 NEEDED = ("recipe.toml", "config.json", "tokenizer.json", "model.safetensors")
+PRETRAINED = "done.json"  # within pretraining/, once that is over
 RESUMED = ("recipe.toml", "tokenizer.json", "checkpoint/last.safetensors")  # what it takes to go on
-_BEGUN = {"recipe.toml", "tokenizer.json", "events.jsonl", "checkpoint"}  # there before the first checkpoint
+# ... or instead of the checkpoint, where the training proper has not come to its first one:
+INSTEAD = ("pretraining/last.safetensors", f"pretraining/{PRETRAINED}")
+_BEGUN = {"recipe.toml", "tokenizer.json", "events.jsonl", "checkpoint", "pretraining"}  # before the first checkpoint
 
 
 class RunError(ValueError):
@@ -34,6 +38,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = path / "checkpoint"
+        self.pretraining = path / "pretraining"
         self.weights = path / "model.safetensors"
         self.tokenizer = path / "tokenizer.json"
         self.recipe = path / "recipe.toml"
@@ -56,7 +61,7 @@ class Run:
                 path, number = base.with_name(f"{base.name}-{number}"), number + 1
         elif file := next((p for p in (path, *path.parents) if p.is_file()), None):
             raise RunError(f"{file} is a file; name a folder for the run")
-        elif (path / "config.json").exists() or any((path / "checkpoint").glob("*.safetensors")):
+        elif (path / "config.json").exists() or any(path.glob("*/*.safetensors")):
             raise RunError(f"{path} already holds a run; go on with it by --resume {path}, or name another folder")
         elif path.is_dir() and (strange := _strange(path)):
             raise RunError(f"{path} holds {strange}, which is of no run; name a new folder, or an empty one")
@@ -79,9 +84,9 @@ class Run:
             raise RunError(f"{path} is {what}; a run folder was expected, as `ostinato train` makes them")
         if not path.is_dir():
             raise RunError(f"no run folder is called {path}; `ostinato train RECIPE` makes one under runs/")
-        missing = [name for name in needs if not (path / name).is_file()]
+        missing = [name for name in needs if not _there(path, name)]
         if missing:
-            going_on = all((path / name).is_file() for name in RESUMED)
+            going_on = all(_there(path, name) for name in RESUMED)
             hint = f"its training did not end: go on with `ostinato train --resume {path}`"
             raise RunError(
                 f"run {path} is incomplete: {' and '.join(missing)} {'are' if missing[1:] else 'is'} missing; "
@@ -116,6 +121,10 @@ class Run:
         """Writes recipe.toml."""
         atomic_write(self.recipe, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
+    def goes_on(self) -> bool:
+        """Whether an interrupted training can be resumed."""
+        return _there(self.path, RESUMED[-1])
+
     def configure(self, **values: Any) -> None:
         """Writes config.json."""
         data = {"format": FORMAT, "ostinato": metadata.version("ostinato"), **values}
@@ -125,7 +134,7 @@ class Run:
 
     def sweep(self) -> None:
         """Removes what a process killed in the middle of a write has left behind."""
-        for folder in (self.path, self.checkpoint):
+        for folder in (self.path, self.checkpoint, self.pretraining):
             for file in folder.glob(".*.tmp"):
                 file.unlink(missing_ok=True)
 
@@ -143,6 +152,11 @@ class Run:
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _there(path: Path, name: str) -> bool:
+    names = (name, *INSTEAD) if name == RESUMED[-1] else (name,)
+    return any((path / one).is_file() for one in names)
 
 
 def _strange(folder: Path) -> str:

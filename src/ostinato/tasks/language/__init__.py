@@ -2,15 +2,16 @@
 
 from ...registry import tasks
 from .corpus import Corpus, metrics, unknown_notes
-from .job import title, train
+from .job import LanguageJob
 from .recipe import LanguageRecipe
 from .task import LanguageTask, build
 from .use import continue_text, evaluate_run, load
 
-tasks["language"] = LanguageRecipe
+tasks["language"] = LanguageJob()
 
 __all__ = [
     "Corpus",
+    "LanguageJob",
     "LanguageRecipe",
     "LanguageTask",
     "build",
@@ -18,7 +19,5 @@ __all__ = [
     "evaluate_run",
     "load",
     "metrics",
-    "title",
-    "train",
     "unknown_notes",
 ]

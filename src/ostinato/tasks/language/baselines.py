@@ -10,43 +10,37 @@ import torch
 
 from ...baselines import KneserNey, Unigram
 from ...train.loop import Listener, Trainer, evaluate
+from ..body import MEMORYLESS
+from ..job import Row
 from .corpus import Corpus, metrics
-from .recipe import MEMORYLESS, LanguageRecipe
+from .recipe import Dynamic, LanguageRecipe, Regularise
 from .task import LanguageTask
 
-SHOWN = ("perplexity", "nats_per_char", "bits_per_char", "bits_per_byte")
 
-
-def row(model: str, kind: str, parameters: int, figures: dict[str, float], speed: float | None, note: str = "") -> Any:
-    """A line of the table that the report and the command line show."""
-    shown = {f"test/{name}": figures.get(f"test/{name}") for name in SHOWN}
-    valid = {"valid/perplexity": figures["valid/perplexity"]} if "valid/perplexity" in figures else {}
-    return {"model": model, "kind": kind, "parameters": parameters, **shown, **valid,
-            "tokens_per_s": speed and round(speed), "note": note}  # fmt: skip
-
-
-def rows(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: Listener) -> list[dict[str, Any]]:
+def rows(
+    recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: Listener, row: Row
+) -> list[dict[str, Any]]:
     """The recipe's baselines, fitted on the training part and scored on the test part."""
     chosen = recipe.baselines
     table = []
     if chosen.unigram:
         listen({"event": "phase", "text": "baseline: unigram"})
-        table.append(_counted("unigram", corpus, lambda ids, size: Unigram.fit(ids, size), "add-one smoothing"))
+        table.append(_counted("unigram", corpus, lambda ids, size: Unigram.fit(ids, size), "add-one smoothing", row))
     if chosen.ngram_order:
         order = chosen.ngram_order
         listen({"event": "phase", "text": f"baseline: Kneser-Ney {order}-gram"})
         note = "interpolated modified Kneser-Ney; its parameters are the n-grams it stores"
         table.append(
-            _counted(f"Kneser-Ney {order}-gram", corpus, lambda ids, size: KneserNey.fit(ids, size, order), note)
+            _counted(f"Kneser-Ney {order}-gram", corpus, lambda ids, size: KneserNey.fit(ids, size, order), note, row)
         )
     if chosen.bzip2:
-        table.append(_compressed(corpus))
+        table.append(_compressed(corpus, row))
     if chosen.feedforward_epochs != 0:
-        table.append(_memoryless(recipe, corpus, device, listen))
+        table.append(_memoryless(recipe, corpus, device, listen, row))
     return table
 
 
-def _counted(name: str, corpus: Corpus, fit: Any, note: str) -> dict[str, Any]:
+def _counted(name: str, corpus: Corpus, fit: Any, note: str, row: Row) -> dict[str, Any]:
     began = time.perf_counter()
     ids = corpus.splits["train"].ids
     model = fit(ids, corpus.tokenizer.size)
@@ -58,7 +52,7 @@ def _counted(name: str, corpus: Corpus, fit: Any, note: str) -> dict[str, Any]:
     return row(name, "baseline", model.parameters, figures, speed, note)
 
 
-def _compressed(corpus: Corpus) -> dict[str, Any]:
+def _compressed(corpus: Corpus, row: Row) -> dict[str, Any]:
     """bzip2 -9 of the test part alone; the note has the figure of the whole text.
 
     A compressor is quoted in bits per byte, a model in bits per character: bits per character = bits per byte * bytes /
@@ -80,13 +74,18 @@ def _compressed(corpus: Corpus) -> dict[str, Any]:
 
 def memoryless(recipe: LanguageRecipe) -> LanguageRecipe:
     """The same recipe for a feed-forward net that sees the current token only."""
-    model = recipe.model.model_copy(update={"cell": MEMORYLESS, "layers": 1, "options": {}, "residual": False})
+    plain = {"regularise": Regularise(), "dropout": recipe.model.dropout.model_copy(update={"recurrent": 0.0})}
+    net = {"cell": MEMORYLESS, "layers": 1, "options": {}, "residual": False, **plain}
+    model = recipe.model.model_copy(update=net)
     epochs = recipe.baselines.feedforward_epochs or recipe.train.epochs
-    train = recipe.train.model_copy(update={"epochs": epochs, "max_steps": None, "evaluate_steps": None})
-    return recipe.model_copy(update={"model": model, "train": train})
+    shorter = {"epochs": epochs, "max_steps": None, "evaluate_steps": None, "unfreeze_epochs": None}
+    train = recipe.train.model_copy(update=shorter)
+    return recipe.model_copy(update={"model": model, "train": train, "dynamic": Dynamic()})
 
 
-def _memoryless(recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: Listener) -> dict[str, Any]:
+def _memoryless(
+    recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: Listener, row: Row
+) -> dict[str, Any]:
     own = memoryless(recipe)
     listen({"event": "phase", "text": "baseline: feed-forward net", "baseline": True})
 

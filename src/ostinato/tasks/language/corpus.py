@@ -5,6 +5,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +62,13 @@ class Corpus:
         for name, text in splits.items():
             enough(text, f"the {name} part of {data.path}")
         return cls(tokenizer, splits, raw)
+
+    def save(self, path: Path) -> None:
+        self.tokenizer.save(path)
+
+    def facts(self) -> dict[str, Any]:
+        sizes = {name: len(text.ids) for name, text in self.splits.items()}
+        return {"vocabulary": self.tokenizer.size, "tokens": sizes}
 
     def fingerprint(self) -> str:
         """SHA-256 of all tokens, in hex."""

@@ -1,15 +1,15 @@
 """The recipe of a language model: data, model, baselines, samples."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
-from ... import cells as _cells  # noqa: F401 - fills the registry
 from ...data.tokens import KINDS
-from ...registry import cells, near
 from ...train.recipe import Recipe, Section, one_of
+from ..body import CONVOLUTION, TRANSFORMER, Body
 
-MEMORYLESS = "feedforward"  # no cell: a net that sees the current token only
+_Rate = Annotated[float, Field(ge=0)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Data(Section):
@@ -24,45 +24,25 @@ class Data(Section):
     valid_streams: int = Field(default=1, ge=1)  # while training; the figures at the end are always of one stream
 
 
-class Dropout(Section):
-    kind: Literal["locked", "plain"] = "locked"  # locked: one mask for all steps of a batch
-    words: float = Field(default=0.0, ge=0, lt=1)  # whole rows of the embedding
-    input: float = Field(default=0.0, ge=0, lt=1)
-    between: float = Field(default=0.0, ge=0, lt=1)
-    output: float = Field(default=0.0, ge=0, lt=1)
+class Regularise(Section):
+    """Factors of penalties on the last layer's outputs, in the gradient alone (Merity et al. 2018: 2 and 1)."""
+
+    activation: float = Field(default=0.0, ge=0)  # mean of h^2, after the dropout
+    temporal: float = Field(default=0.0, ge=0)  # mean of (h_t - h_{t-1})^2, before it
 
 
-class Initial(Section):
-    """Initialisers by name, per kind of weight: see `ostinato.initialise`."""
-
-    input: str | None = None
-    recurrent: str | None = None
-    bias: str | None = None
-    embedding: str | None = None
-    output: str | None = None
-    forget_bias: float | None = None
-
-
-def _known(cell: str) -> str:
-    # Asked anew each time: a cell of the user's own may have been registered since.
-    if cell not in cells and cell != MEMORYLESS:
-        raise ValueError(f"no cell is called {cell!r}{near(cell, (*cells, MEMORYLESS))}")
-    return cell
-
-
-class Model(Section):
-    cell: Annotated[str, AfterValidator(_known)] = "lstm"
-    hidden: int = Field(default=256, ge=1)
-    layers: int = Field(default=1, ge=1)
+class Model(Body):
     width: int | None = Field(default=None, ge=1)  # of the embedding; hidden when not given
     tied: bool = False
-    residual: bool = False  # norm + skip around each layer but the first
-    learned_state: bool = False
-    dropout: Dropout = Dropout()
-    initial: Initial = Initial()
+    regularise: Regularise = Regularise()
     vectors: str | None = None  # GloVe, word2vec or fastText file that the embedding starts from
     softmax: Literal["auto", "float32", "bfloat16"] = "auto"  # of the output products while training
-    options: dict[str, Any] = Field(default_factory=dict)  # further arguments of the cell
+
+    @model_validator(mode="after")
+    def _reads_in_order(self) -> Self:
+        if self.bidirectional or self.cell in (CONVOLUTION, TRANSFORMER):
+            raise ValueError("a language model reads from left to right and streams: take a cell, in one direction")
+        return self
 
 
 class Baselines(Section):
@@ -70,6 +50,19 @@ class Baselines(Section):
     ngram_order: int = Field(default=5, ge=0)  # 0: none
     feedforward_epochs: int | None = Field(default=None, ge=0)  # not given: as many as the model; 0: none
     bzip2: bool = False  # a compressor, which learns from nothing but what it compresses
+
+
+class Dynamic(Section):
+    """Dynamic evaluation (Krause et al. 2018): the model goes on learning from the text that it is tested on."""
+
+    lr: tuple[_Rate, ...] = ()  # tried on the valid part; empty: no dynamic evaluation
+    decay: Annotated[tuple[_Share, ...], Field(min_length=1)] = (0.002,)  # tried too: share of the way back an update
+    segment: int = Field(default=5, ge=1)  # tokens between two updates
+    update: Literal["rms", "sgd"] = "rms"  # rms: each weight's lr by its gradients on the training part
+    epsilon: float = Field(default=2e-5, gt=0)  # of "rms"
+    streams: int = Field(default=100, ge=1)  # of "rms": pieces of the training part read side by side
+    batches: int | None = Field(default=None, ge=1)  # of "rms": gradients taken; not given: all of the training part
+    tune_tokens: int = Field(default=30_000, ge=2)  # of the valid part, on which lr and decay are chosen
 
 
 class Samples(Section):
@@ -85,4 +78,5 @@ class LanguageRecipe(Recipe):
     data: Data = Data()
     model: Model = Model()
     baselines: Baselines = Baselines()
+    dynamic: Dynamic = Dynamic()
     samples: Samples = Samples()

@@ -1,62 +1,34 @@
 """The language-model task: text in, p(next token) out."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...data.batches import TokenBatch, documents, stream_count, streams
 from ...data.tokens import Tokenizer
-from ...data.vectors import embedding_from, read_vectors
-from ...initialise import initialise
-from ...layers import Dropout, LearnedState, LockedDropout, Pointwise, Residual, Stack
+from ...layers import Stack
 from ...models import LanguageModel, score, score_documents
-from ...recurrent import Cell, Recurrent
-from ...registry import cells
-from ...train.recipe import RecipeError
 from ...train.task import Task
+from .. import body
+from ..vectors import start_from
 from .corpus import Corpus, Text, metrics
-from .recipe import MEMORYLESS, LanguageRecipe, Model
+from .dynamic import dynamic_figures
+from .recipe import LanguageRecipe, Model
 
 
 def build(recipe: Model, tokenizer: Tokenizer) -> tuple[LanguageModel, str]:
     """The model that a recipe describes, and a sentence on the word vectors it started from ("" without)."""
-    width = recipe.width or recipe.hidden
-    mask: Callable[[float], Recurrent[Any]] = LockedDropout if recipe.dropout.kind == "locked" else Dropout
-    parts: list[Recurrent[Any]] = [mask(recipe.dropout.input)] if recipe.dropout.input else []
-    for layer in range(recipe.layers):
-        d_in = width if layer == 0 else recipe.hidden
-        if recipe.cell == MEMORYLESS:
-            part: Recurrent[Any] = Pointwise(nn.Sequential(nn.Linear(d_in, recipe.hidden), nn.Tanh()))
-        else:
-            cell = _cell(recipe, d_in)
-            part = LearnedState(cell) if recipe.learned_state else cell
-        skip = recipe.residual and d_in == recipe.hidden
-        parts.append(Residual(part, nn.LayerNorm(d_in)) if skip else part)
-        p = recipe.dropout.output if layer == recipe.layers - 1 else recipe.dropout.between
-        parts += [mask(p)] if p else []
+    width, dropped = recipe.width or recipe.hidden, recipe.dropout
+    (output,) = body.masks(recipe, dropped.output) or [None]
+    inner = Stack(*body.layers(recipe, width))
     model = LanguageModel(
-        tokenizer.size, width, Stack(*parts), recipe.hidden, recipe.tied, recipe.dropout.words, recipe.softmax
-    )
-    initialise(model, **{k: v for k, v in recipe.initial.model_dump().items() if v is not None})
-    if recipe.vectors is None:
-        return model, ""
-    words = {*tokenizer.itos, *(w.lower() for w in tokenizer.itos)}
-    vectors = read_vectors(recipe.vectors, words)
-    if vectors.matrix.shape[1] != width:
-        raise RecipeError(f"{recipe.vectors} has vectors of {vectors.matrix.shape[1]} numbers; set model.width to that")
-    matrix, coverage = embedding_from(vectors, tokenizer.itos, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        model.embedding.weight.copy_(matrix)
-    return model, f"word vectors cover {coverage.found} of {coverage.total} tokens ({coverage.share:.1%})"
-
-
-def _cell(recipe: Model, d_in: int) -> Cell[Any]:
-    try:
-        return cells[recipe.cell](d_in, recipe.hidden, **recipe.options)
-    except TypeError as error:
-        raise RecipeError(f"model.options {recipe.options} do not fit the cell {recipe.cell}: {error}") from None
+        tokenizer.size, width, inner, recipe.hidden, recipe.tied, dropped.words, recipe.softmax, output,
+        recipe.regularise.activation, recipe.regularise.temporal,
+    )  # fmt: skip
+    body.begin(recipe, model)
+    return model, start_from(recipe.vectors, tokenizer.itos, model.embedding) if recipe.vectors else ""
 
 
 class LanguageTask(Task[TokenBatch]):
@@ -68,7 +40,7 @@ class LanguageTask(Task[TokenBatch]):
         device: where the batches go.
     """
 
-    monitor: ClassVar[str] = "nats_per_token"
+    monitor = "nats_per_token"
 
     def __init__(self, recipe: LanguageRecipe, corpus: Corpus, device: torch.device) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
@@ -82,6 +54,13 @@ class LanguageTask(Task[TokenBatch]):
     def model(self) -> LanguageModel:
         model, self.vectors = build(self.recipe.model, self.corpus.tokenizer)
         return model
+
+    def notes(self) -> list[str]:
+        return [self.vectors] if self.vectors else []
+
+    def groups(self, model: nn.Module) -> list[list[nn.Parameter]]:
+        assert isinstance(model, LanguageModel)
+        return model.groups()
 
     def fingerprint(self) -> str:
         return self.corpus.fingerprint()
@@ -112,10 +91,14 @@ class LanguageTask(Task[TokenBatch]):
         return model.loss(batch.inputs, batch.targets, carried, batch.lengths, batch.resets)
 
     def evaluate(self, model: nn.Module, split: str, quick: bool = False) -> dict[str, float]:
-        """The whole split scored as one stream (`quick`: as `data.valid_streams` of them, side by side)."""
+        """The whole split scored as one stream (`quick`: as `data.valid_streams` of them, side by side).
+
+        On "test" also by dynamic evaluation, where the recipe asks for it.
+        """
         assert isinstance(model, LanguageModel)
-        streams = self.recipe.data.valid_streams if quick else 1
-        return figures(model, split, self.corpus.splits[split], line_end(self.recipe, self.corpus.tokenizer), streams)
+        text, end = self.corpus.splits[split], line_end(self.recipe, self.corpus.tokenizer)
+        found = figures(model, split, text, end, self.recipe.data.valid_streams if quick else 1)
+        return found | (dynamic_figures(model, self.recipe, self.corpus, text, end) if split == "test" else {})
 
 
 def line_end(recipe: LanguageRecipe, tokenizer: Tokenizer) -> int | None:

@@ -11,14 +11,15 @@ from ...data.tokens import Tokenizer
 from ...models import LanguageModel
 from ...train import checkpoint
 from ...train.recipe import read, refuse_changes, validate
+from ..job import device_of
 from ..run import Run
 from .corpus import Corpus, enough, read_tokens
-from .job import device_of
+from .dynamic import dynamic_figures
 from .recipe import LanguageRecipe
 from .task import build, figures, line_end
 from .writing import known, written
 
-EVALUATED = ("device", "data.path", "data.fractions")
+EVALUATED = ("device", "data.path", "data.fractions", "dynamic")
 
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, LanguageRecipe, Tokenizer, Run]:
@@ -40,7 +41,8 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, La
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
     """The metrics of a trained model on its own text, or on the one that `data.path=...` names.
 
-    Another text in a single file is scored from end to end, as "test"; `data.fractions=...` cuts it instead.
+    Another text in a single file is scored from end to end, as "test"; `data.fractions=...` cuts it instead. Dynamic
+    evaluation (`dynamic.lr=[...]`) also reads the text that the model was trained on.
 
     Raises: as `load`, and as `Corpus.read`.
     """
@@ -54,8 +56,12 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
     else:
         splits = {name: part for name, part in Corpus.read(recipe, tokenizer).splits.items() if name != "train"}
     found: dict[str, float] = {}
+    end = line_end(recipe, tokenizer)
     for name, part in splits.items():
-        found |= figures(model, name, part, line_end(recipe, tokenizer))
+        found |= figures(model, name, part, end)
+    if recipe.dynamic.lr and "test" in splits:
+        learnt = Corpus.read(_recipe(run), tokenizer)
+        found |= dynamic_figures(model, recipe, learnt, splits["test"], end)
     return found
 
 

@@ -1,0 +1,101 @@
+"""Which rows can be learnt from: what does not fit is told with file and line, or left out if the user says so."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...data import tags as schemes
+from ...data.table import BadRow, Table
+from ...registry import UnknownNameError
+from .codec import Codec, replaced
+from .recipe import NONE, Head, LabellingRecipe
+
+Gold = dict[str, list[list[str]]]  # of each head and row, what is right
+
+
+def scheme_of(rows: list[list[str]], head: Head) -> str | None:
+    """The scheme of a head's tags in the files; None for tags that are no chunks."""
+    if head.scheme != "auto":
+        return None if head.scheme == NONE else head.scheme
+    try:
+        return schemes.detected(rows)
+    except ValueError:
+        return None  # parts of speech, say
+
+
+def sound(table: Table, recipe: LabellingRecipe, found: dict[str, str | None]) -> Table:
+    """The table without rows that do not fit; or a complaint about the first of them."""
+    bad: dict[int, BadRow] = {}
+
+    def look(i: int, reason: str) -> None:
+        if reason:
+            bad.setdefault(i, BadRow(table.places[i].file, table.places[i].line, reason))
+
+    texts = table.column(recipe.data.text)
+    for i, text in enumerate(texts):
+        if isinstance(text, str):
+            text = replaced(recipe.data, text)
+        if not text or (isinstance(text, str) and text.isspace()):
+            look(i, f"column {recipe.data.text!r} holds no token; fill it or drop the row")
+    for name, head in recipe.heads.items():
+        column = head.column or name
+        if head.tagging:
+            for i, (tags, tokens) in enumerate(zip(table.tokens(column), texts, strict=True)):
+                look(i, _misfit(name, head, tags, tokens, found[name]))
+        elif head.kind == "class":
+            for i, field in enumerate(table.column(column)):
+                look(i, "" if "".join(field).strip() else f"column {column!r} is empty; fill it or drop the row")
+        else:
+            table.column(column)
+    return _without(table, bad, recipe)
+
+
+def seen(
+    tables: dict[str, Table], gold: dict[str, Gold], codec: Codec, recipe: LabellingRecipe
+) -> tuple[dict[str, Table], dict[str, list[int]]]:
+    """The tables without rows whose answer was never seen in training, if such are to be skipped; which rows stay.
+
+    Raises:
+        ValueError: no row of a part stays.
+    """
+    strict = [name for name, head in recipe.heads.items() if not head.tagging and head.unseen == "refuse"]
+    found, kept = {}, {}
+    for part, table in tables.items():
+        bad: dict[int, BadRow] = {}
+        for name in strict:
+            for i, answers in enumerate(gold[part][name]):
+                try:
+                    codec.names[name].encode(answers)
+                except UnknownNameError as error:
+                    bad[i] = BadRow(table.places[i].file, table.places[i].line, str(error))
+        found[part] = _without(table, bad, recipe)
+        kept[part] = [i for i in range(len(table)) if i not in bad]
+    return found, kept
+
+
+def _without(table: Table, bad: dict[int, BadRow], recipe: LabellingRecipe) -> Table:
+    if not bad:
+        return table
+    first = bad[min(bad)]
+    if not recipe.data.skip_bad_rows:
+        raise ValueError(f"{first}; or leave such rows out by --skip-bad-rows")
+    if len(bad) == len(table):
+        raise ValueError(f"{first}; and no other row of {first.path} can be used")
+    kept = table.rows([i for i in range(len(table)) if i not in bad])
+    return Table(kept.columns, kept.places, (*table.skipped, *bad.values()))
+
+
+def _misfit(name: str, head: Head, tags: Sequence[str], tokens: Any, scheme: str | None) -> str:
+    """What is wrong with a row's tags; "" if nothing is."""
+    if len(tags) != len(tokens):
+        return f"{len(tokens)} tokens and {len(tags)} tags, where each token has one"
+    if scheme is None:
+        return ""
+    try:
+        # What is no tag at all has no meaning under any rules.
+        schemes.spans(tags, scheme if head.broken == "refuse" else None)
+    except schemes.BrokenTags as error:
+        reason = str(error).partition(";")[0]
+        return f"{reason}; mend the tags, or read them as conlleval does: -o heads.{name}.broken=read"
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,162 @@
+"""What a trained labelling run is good for: answers, and its figures on any rows."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data import tags as schemes
+from ...models import Labeller
+from ...models.heads import Decision
+from ...train import checkpoint
+from ...train.loop import evaluate
+from ...train.recipe import read, refuse_changes, validate
+from ..job import device_of
+from ..predictor import Input, Predictor
+from ..run import Run
+from .build import build
+from .codec import Codec
+from .examples import Examples
+from .recipe import LabellingRecipe
+from .task import LabellingTask, answered
+
+EVALUATED = ("device", "data")
+
+
+class LabellingPredictor(Predictor):
+    """Answers of a trained run.
+
+    A class: {"label", "confidence"}; labels: {"labels": [{"label", "confidence"}]}; tags: {"tokens", "tags",
+    "confidence": [one a token], "spans": [{"label", "text", "start", "end"}]}, the spans where tags write chunks. With
+    several heads these stand under the heads' names. Confidences are probabilities.
+    """
+
+    def __init__(self, model: Labeller, recipe: LabellingRecipe, codec: Codec) -> None:
+        self.model, self.recipe, self.codec = model, recipe, codec
+
+    def reads(self) -> str:
+        return self.recipe.data.text
+
+    def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
+        if isinstance(texts, str):
+            raise ValueError("predict takes a list of texts, and got one text; write predict([text])")
+        tokens = [self.codec.shortened(self.codec.tokens(text)) for text in texts]
+        for i, (text, row) in enumerate(zip(texts, tokens, strict=True)):
+            if not row:
+                raise ValueError(f"text {i + 1} has no token ({str(text)[:40]!r}); leave it out")
+        rows = [self.codec.encode(row) for row in tokens]
+        batch = self.recipe.data.batch_valid
+        best = answered(self.model, rows, batch) if rows else []
+        ranked = answered(self.model, rows, batch, n_best) if rows and n_best > 1 else [{}] * len(rows)
+        return [self._answer(*row) for row in zip(tokens, best, ranked, strict=True)]
+
+    def _answer(self, tokens: list[str], best: dict[str, Decision], ranked: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, decision in best.items():
+            answer = self._told(name, tokens, decision)
+            if ranked:
+                answer["n_best"] = [self._told(name, tokens, other) for other in ranked[name]]
+            found[name] = answer
+        return found if len(found) > 1 else next(iter(found.values()))
+
+    def _told(self, name: str, tokens: list[str], decision: Decision) -> dict[str, Any]:
+        kind = self.recipe.heads[name].kind
+        names = self.codec.names[name].decode(decision.ids)
+        if kind == "class":
+            return {"label": names[0], "confidence": decision.confidence[0]}
+        if kind == "labels":
+            pairs = zip(names, decision.confidence, strict=True)
+            return {"labels": [{"label": label, "confidence": sure} for label, sure in pairs]}
+        answer = {"tokens": tokens, "tags": names, "confidence": decision.confidence}
+        return answer | _spans(tokens, names)
+
+    def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+        if len(self.recipe.heads) == 1 and self.recipe.tagging:
+            others = answer.get("n_best", [])
+            for t, token in enumerate(answer["tokens"]):
+                row = {"token": token, "tag": answer["tags"][t], "confidence": answer["confidence"][t]}
+                if others:
+                    row["n_best"] = [(other["tags"][t], other["confidence"][t]) for other in others]
+                yield row
+            yield None
+            return
+        heads = {"": answer} if len(self.recipe.heads) == 1 else answer
+        row = {}
+        for name, part in heads.items():
+            row |= {f"{name}_{key}" if name else key: value for key, value in _flat(part).items()}
+        yield {**row, "text": source if isinstance(source, str) else " ".join(source)}
+
+
+def _flat(answer: dict[str, Any]) -> dict[str, Any]:
+    """One head's answer as columns."""
+    columns: dict[str, Any] = {}
+    if "tags" in answer:
+        columns = {"tags": " ".join(answer["tags"])}
+        if "n_best" in answer:
+            columns["n_best"] = [(" ".join(one["tags"]), one["confidence"][0]) for one in answer["n_best"]]
+        return columns
+    if "label" in answer:
+        columns = {"label": answer["label"], "confidence": answer["confidence"]}
+    else:
+        columns = {"labels": [(one["label"], one["confidence"]) for one in answer["labels"]]}
+    if "n_best" in answer:
+        columns["n_best"] = [(one["label"], one["confidence"]) for one in map(_single, answer["n_best"])]
+    return columns
+
+
+def _single(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer if "label" in answer else answer["labels"][0]
+
+
+def _spans(tokens: list[str], names: list[str]) -> dict[str, Any]:
+    try:
+        found = schemes.spans(names)
+    except ValueError:
+        return {}  # parts of speech
+    joined = [
+        {"label": s.label, "text": " ".join(tokens[s.start : s.end]), "start": s.start, "end": s.end} for s in found
+    ]
+    return {"spans": joined}
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Labeller, LabellingRecipe, Codec]:
+    """A trained model from its run folder, in eval mode.
+
+    Raises:
+        RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
+    """
+    run = Run.open(path)
+    recipe = _recipe(run, overrides)
+    refuse_changes(_recipe(run), recipe, EVALUATED, why=" in a model that is trained already; train another one")
+    codec = Codec.load(run.tokenizer)
+    plain = recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": None, "pretrained": None})})
+    # What may follow what comes with the weights.
+    model, _ = build(plain, codec, {})
+    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
+    checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
+    return model.to(device_of(recipe.device)).eval(), recipe, codec
+
+
+def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
+    """The metrics of a trained model on its own rows, or on those that `data.path=...` names.
+
+    Another file is scored from end to end, as "test"; of a folder its valid and test parts.
+
+    Raises: as `load`, and as `Examples.read`.
+    """
+    model, recipe, codec = load(path, overrides)
+    data, own = recipe.data, _recipe(Run.open(path)).data
+    path_given, path_learnt = Path(data.path or ""), Path(own.path or "")
+    other = path_given.resolve() != path_learnt.resolve() and path_given.is_file()
+    examples = Examples.read(recipe, codec, whole=other)
+    task = LabellingTask(recipe, examples, device_of(recipe.device))
+    found: dict[str, float] = {}
+    for split in examples.parts:
+        if split != "train":
+            found |= evaluate(task, model, split)
+    return found
+
+
+def _recipe(run: Run, overrides: tuple[str, ...] = ()) -> LabellingRecipe:
+    return validate(LabellingRecipe, read(run.recipe, overrides), str(run.recipe))

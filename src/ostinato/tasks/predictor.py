@@ -1,0 +1,98 @@
+"""A trained run as something that answers: loaded in one line, asked in another."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..data.table import BadRow, Row
+from ..registry import UnknownNameError, near, tasks
+from ..train.recipe import RecipeError, read
+from .run import Run
+
+Input = str | Sequence[str]  # a text, or its tokens
+CHUNK = 512  # rows that are answered together: so many are held
+
+
+class Predictor(ABC):
+    """What every task's trained model can do. `ostinato.load(run)` gives one."""
+
+    @abstractmethod
+    def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
+        """One answer for each text, in their order; the same whatever stands beside it.
+
+        Args:
+            texts: each a str, or a list of str where the model reads tokens.
+            n_best: with more than 1, each answer has the key `n_best`: so many, the best first.
+
+        Raises:
+            ValueError: a text that cannot be read.
+        """
+
+    @abstractmethod
+    def reads(self) -> str:
+        """The column of a file that is read."""
+
+    @abstractmethod
+    def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+        """An answer as rows of a table, one or several; None is a blank line."""
+
+    def stream(self, texts: Iterable[Input], n_best: int = 1) -> Iterator[tuple[Input, dict[str, Any]]]:
+        """The texts with their answers, in their order, holding a few hundred at a time.
+
+        Where `texts` raises, what came before is answered first.
+        """
+        waiting, broken = iter(texts), None
+        while broken is None:
+            chunk: list[Input] = []
+            try:
+                for text in islice(waiting, CHUNK):
+                    chunk.append(text)
+            except ValueError as error:
+                broken = error
+            if chunk:
+                yield from zip(chunk, self.predict(chunk, n_best), strict=True)
+            elif broken is None:
+                return
+        raise broken
+
+
+def load(run: str | Path) -> Predictor:
+    """A trained run, ready to `predict`.
+
+    >>> answers = load("runs/imdb").predict(["What a film!"])  # doctest: +SKIP
+
+    Raises:
+        RunError, CheckpointError, RecipeError: the folder or the weights do not fit.
+    """
+    path = Path(run)
+    job = tasks[task_of(path)]
+    return job.load(path)
+
+
+def chosen(row: Row, name: str, asked: bool) -> Input:
+    """What a predictor reads of a row: the column `name`, or the only one where nobody asked for a column.
+
+    Raises:
+        UnknownNameError: there is no such column; the near names are told.
+        BadRow: there is nothing in it.
+    """
+    if len(row.fields) == 1 and not asked:
+        name = next(iter(row.fields))
+    if name not in row.fields:
+        told = f"no column is called {name!r}{near(name, row.fields)}"
+        raise UnknownNameError(f"{row.place}: {told}; name the one to read by --column")
+    field = row.fields[name]
+    if not field or (isinstance(field, str) and field.isspace()):
+        raise BadRow(*row.place, f"column {name!r} is empty; fill it or drop the row")
+    return field
+
+
+def task_of(path: Path) -> str:
+    """The name of a run's task."""
+    recipe = Run.open(path).recipe
+    raw = read(recipe)
+    if raw.get("task") not in tasks:
+        raise RecipeError(f"{recipe}: key 'task' names none of {', '.join(tasks)}; restore it from a copy")
+    return str(raw["task"])

@@ -1,0 +1,97 @@
+"""What a trained translation run is good for: translations, and its figures on any pairs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...models.seq2seq import Seq2Seq
+from ...stream import Hypothesis
+from ...train import checkpoint
+from ...train.loop import evaluate
+from ...train.recipe import read, refuse_changes, validate
+from ..job import device_of
+from ..predictor import Input, Predictor
+from ..run import Run
+from .build import build
+from .codec import Codec
+from .pairs import Pairs
+from .recipe import TranslationRecipe
+from .task import TranslationTask, translated
+
+EVALUATED = ("device", "data", "search")
+FIXED = ("data.tokens", "data.target_tokens", "data.joint", "data.lower")
+LONGEST = 2000  # source tokens: more is no sentence
+
+
+class Translator(Predictor):
+    """Translations of a trained run: {"text", "score"}, with `n_best` more of the kind in a list of that name.
+
+    The score is log p / length penalty, as the search compares it: of two translations of one sentence the higher one
+    is likelier. Neither the order of the texts nor what stands beside one changes its translation.
+    """
+
+    def __init__(self, model: Seq2Seq, recipe: TranslationRecipe, codec: Codec) -> None:
+        self.model, self.recipe, self.codec = model, recipe, codec
+
+    def reads(self) -> str:
+        return self.recipe.data.source
+
+    def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
+        rows = self.codec.read(text if isinstance(text, str) else " ".join(text) for text in texts)
+        for i, (text, row) in enumerate(zip(texts, rows, strict=True)):
+            if len(row) == 1:
+                raise ValueError(f"text {i + 1} has no token ({str(text)[:40]!r}); leave it out")
+            if len(row) > LONGEST:
+                raise ValueError(
+                    f"text {i + 1} has {len(row) - 1:,} tokens, and {LONGEST:,} are the most: give it sentence by sentence"
+                )
+        recipe = self.recipe
+        found = translated(self.model, self.codec, rows, recipe.data.batch_valid, recipe.search, n_best)
+        return [self._answer(hypotheses, n_best) for hypotheses in found]
+
+    def _answer(self, hypotheses: list[Hypothesis], n_best: int) -> dict[str, Any]:
+        said = [{"text": self.codec.written(one.ids), "score": one.score} for one in hypotheses]
+        return {**said[0], "n_best": said} if n_best > 1 else said[0]
+
+    def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+        text = source if isinstance(source, str) else " ".join(source)
+        for rank, one in enumerate(answer.get("n_best", [answer]), start=1):
+            place = {"rank": rank} if "n_best" in answer else {}
+            yield {**place, "translation": one["text"], "score": one["score"], "source": text}
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Seq2Seq, TranslationRecipe, Codec]:
+    """A trained model from its run folder, in eval mode.
+
+    Raises:
+        RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
+    """
+    run = Run.open(path)
+    recipe = _recipe(run, overrides)
+    why = " in a model that is trained already; train another one"
+    refuse_changes(_recipe(run), recipe, EVALUATED, FIXED, why=why)
+    codec = Codec.load(run.tokenizer)
+    model = build(recipe, codec)
+    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
+    checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
+    return model.to(device_of(recipe.device)).eval(), recipe, codec
+
+
+def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
+    """The metrics of a trained model on its own pairs, or on those that `data.path=...` names.
+
+    Raises: as `load`, and as `Pairs.read`.
+    """
+    model, recipe, codec = load(path, overrides)
+    task = TranslationTask(recipe, Pairs.read(recipe, codec), device_of(recipe.device))
+    found: dict[str, float] = {}
+    for split in task.pairs.parts:
+        if split != "train":
+            found |= evaluate(task, model, split)
+    return found
+
+
+def _recipe(run: Run, overrides: tuple[str, ...] = ()) -> TranslationRecipe:
+    return validate(TranslationRecipe, read(run.recipe, overrides), str(run.recipe))

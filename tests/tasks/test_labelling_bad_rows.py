@@ -1,0 +1,182 @@
+"""Bad input to classification, tagging and multitask: exit code 2, one sentence, file and line. Nothing is made."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tiny import Command, options
+from tiny_rows import LEARNT, questions, sentences, write_conll, write_parallel, write_tsv
+
+ONCE = ("train.max_steps=1", "baselines.majority=false", "baselines.hmm=false")
+
+
+@pytest.fixture
+def refused(cli: Command, tmp_path: Path):
+    """What `train` says of what it refuses; no run folder is left behind."""
+
+    def say(task: str, path: Path, *changes: str) -> str:
+        said = cli("train", task, "--run", tmp_path / "run", *options(*LEARNT, *ONCE, f"data.path={path}", *changes))
+        assert (said.code, said.out) == (2, ""), said
+        assert said.err.startswith("ostinato: ")
+        assert said.err.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+        return said.err
+
+    return say
+
+
+def asked(folder: Path, *more: str, count: int = 30) -> Path:
+    path = write_tsv(folder / "asked.tsv", questions(count))
+    with path.open("a") as file:
+        file.write("".join(line + "\n" for line in more))
+    return path
+
+
+def tagged(folder: Path, *more: str) -> Path:
+    path = write_conll(folder / "tagged.conll", sentences(30))
+    with path.open("a") as file:
+        file.write("".join(f"\n{block}\n" for block in more))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (("data.text=txet",), "no column is called 'txet'; did you mean text?"),
+        (("heads.label.column=lable",), "no column is called 'lable'; did you mean label?"),
+        (("data.stratify=labell",), "no column is called 'labell'; did you mean label?"),
+        (('data.columns=["text","labels"]',), "no column is called 'labels'; did you mean label?"),
+        (("data.format=tvs",), "no format is called 'tvs'; did you mean tsv?"),
+        (("data.tokens=wrod",), "no way to cut a text into tokens is called 'wrod'; did you mean word?"),
+        (("heads.label.pool=maxx",), "no pooling is called 'maxx'; did you mean max"),
+        (("model.cell=lstmm",), "no cell is called 'lstmm'; did you mean lstm"),
+        (("heads.label.kind=tags",), "classification has one head, of kind class or labels"),
+        (("heads.other.kind=class",), "classification has one head, of kind class or labels"),
+        (("task=multitask",), "multitask needs two heads or more, such as [heads.intent] and [heads.slot]"),
+        (("task=multitask", "heads.type.kind=class"), "a head cannot be called 'type'"),
+        (("data.folds=1",), "folds must be 0 or at least 2"),
+        (("data.min_count=999",), "different tokens none is found 999 times or more; lower min_count"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_told(refused, tmp_path: Path, changes: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused("classification", asked(tmp_path), *changes)
+
+
+def test_tags_want_tokens(refused, tmp_path: Path) -> None:
+    path = tagged(tmp_path)
+    assert "set data.tokens = given" in refused("tagging", path, "data.tokens=word")
+    assert "data.max_length cuts texts, and each token has a tag" in refused("tagging", path, "data.max_length=4")
+    assert "tagging has one head, of kind tags" in refused("tagging", path, "heads.tags.kind=class")
+    assert "no column is called 'tgas'; did you mean tags?" in refused("tagging", path, "heads.tags.column=tgas")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("who did it\t", "column 'label' is empty; fill it or drop the row"),
+        ("  \tperson", "column 'text' holds no token; fill it or drop the row"),
+        ("who did it", "2 fields were expected, got 1"),
+        ("who\0did\tperson", "a NUL byte stands at byte 4 of the line"),
+        ("who " + "x" * 10_000_000 + "\tperson", "the line is longer than 1,048,576 bytes"),
+    ],
+)
+def test_a_bad_row_is_told_with_its_line_or_left_out(
+    refused, cli: Command, tmp_path: Path, line: str, sentence: str
+) -> None:
+    path = asked(tmp_path, line, "who did it\tperson")
+    said = refused("classification", path)
+    assert f"{path}, line 32: " in said
+    assert sentence in said
+    run = tmp_path / "run"
+    changes = options(*LEARNT, *ONCE, f"data.path={path}")
+    done = cli("train", "classification", "--run", run, *changes, "--skip-bad-rows", "--json")
+    assert done.code == 0, done.err
+    (note,) = (note for note in json.loads(done.out)["notes"] if "bad row" in note)
+    assert f"1 bad rows of the train part were skipped ({path}, line 32: " in note
+    assert note in done.err.replace("\n", "") or sentence in done.err.replace("\n", "")
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_a_label_that_training_never_saw_is_told(refused, cli: Command, tmp_path: Path, part: str) -> None:
+    for name in ("train", "valid", "test"):
+        rows = [*questions(20), *([("why did it", "reason")] if name == part else [])]
+        write_tsv(tmp_path / f"{name}.tsv", rows)
+    said = refused("classification", tmp_path)
+    assert f"{tmp_path / f'{part}.tsv'}, line 22: 'reason' is none of the 3 labels seen in training" in said
+    assert "person, place, time" in said
+    done = {}
+    for name, change in (("skipped", "data.skip_bad_rows=true"), ("wrong", "heads.label.unseen=wrong")):
+        changes = options(*LEARNT, "baselines.majority=false", f"data.path={tmp_path}", change)
+        found = cli("train", "classification", "--run", tmp_path / name, *changes, "--json")
+        assert found.code == 0, found.err
+        done[name] = json.loads(found.out)
+    assert done["skipped"]["metrics"][f"{part}/accuracy"] == 1
+    assert done["wrong"]["metrics"][f"{part}/accuracy"] == pytest.approx(20 / 21)
+    assert any("1 answers of label in the" in note and "(reason): they count as missed" in note
+               for note in done["wrong"]["notes"])  # fmt: skip
+
+
+def test_tags_and_tokens_of_different_length_are_told(refused, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"words": words, "tags": tags} for words, tags, _ in sentences(20)]
+    rows[7]["tags"] = rows[7]["tags"][1:]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = refused("tagging", path)
+    assert f"{path}, line 8: each token needs one tag, but the row has" in said
+    path = tagged(tmp_path, "Ada B-PER\ngoes\nRome B-LOC")
+    assert "2 columns were expected, as on the lines before, got 1 ('goes')" in refused("tagging", path)
+
+
+def test_a_broken_sequence_of_tags_is_told_or_read(refused, cli: Command, tmp_path: Path) -> None:
+    path = tagged(tmp_path, "Ada B-PER\ngoes O\nRome I-LOC")
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if text == "Rome I-LOC") - 2
+    said = refused("tagging", path)
+    assert f"{path}, line {line}: BIO cannot have I-LOC after O (token 3); mend the tags, or read them as" in said
+    assert "-o heads.tags.broken=read" in said
+    changes = options(*LEARNT, "baselines.majority=false", "baselines.hmm=false", f"data.path={path}", "data.folds=0")
+    read = cli("train", "tagging", "--run", tmp_path / "run", *changes, "-o", "heads.tags.broken=read", "--json")
+    assert read.code == 0, read.err
+    assert json.loads(read.out)["metrics"]["test/span_f1"] == 1
+    assert "Z-LOC" in refused("tagging", tagged(tmp_path, "Rome Z-LOC"), "heads.tags.scheme=BIO")
+
+
+def test_unequal_parallel_files_are_told(refused, tmp_path: Path) -> None:
+    folder = write_parallel(tmp_path / "both", sentences(20))
+    (folder / "train" / "label").write_text("goes\n" * 19)
+    raw = tmp_path / "both.toml"
+    raw.write_text(
+        'task = "multitask"\n[heads.intent]\nkind = "class"\n[heads.slot]\nkind = "tags"\ncolumn = "slots"\n'
+        '[data]\nformat = "parallel"\ntext = "words"\ntokens = "given"\n'
+        '[data.columns]\nwords = "seq.in"\nslots = "seq.out"\nintent = "label"\n'
+    )
+    said = refused(str(raw), folder)
+    assert "19" in said
+    assert "20" in said
+    assert str(folder / "train" / "label") in said
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"text\tlabel\n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 9])
+def test_a_file_without_rows_is_told(refused, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(content)
+    assert str(path) in refused("classification", path)
+    assert str(path) in refused("classification", path, "data.skip_bad_rows=true")
+
+
+def test_what_is_not_there_is_told(refused, tmp_path: Path) -> None:
+    path = asked(tmp_path)
+    assert "nothing is called" in refused("classification", path.with_name("askde.tsv"))
+    assert "wide.txt" in refused("classification", path, f"model.vectors={tmp_path / 'wide.txt'}")
+    (tmp_path / "wide.txt").write_text("who 1 2 3\n")
+    assert "wide.txt has vectors of 3 numbers; set model.width to that" in refused(
+        "classification", path, f"model.vectors={tmp_path / 'wide.txt'}"
+    )
+
+
+def test_every_row_bad_is_told_even_where_bad_rows_may_go(refused, tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("text\tlabel\n" + " \tperson\n" * 20)
+    said = refused("classification", path, "data.skip_bad_rows=true")
+    assert f"{path}, line " in said
+    assert "can be used" in said
