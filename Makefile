@@ -21,7 +21,7 @@ format: .venv/.test
 	$(BIN)/ruff check --fix .
 
 quality: .venv/.test
-	@test -n "$(DATA)" || { echo 'make quality needs the folder that holds ptb/, tinyshakespeare/ and hongloumeng/: make quality DATA=FOLDER' >&2; exit 2; }
+	@test -n "$(DATA)" || { echo 'make quality needs the folder that holds ptb/, tinyshakespeare/, imdb/ and so on: make quality DATA=FOLDER' >&2; exit 2; }
 	$(BIN)/python -m benchmarks.quality --data "$(DATA)"
 
 bench: .venv/.test

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ostinato.cells import GRU, LSTM
@@ -48,32 +48,32 @@ def labeller(spelling: str, body: str, learned: bool = False) -> Labeller:
     # So wide apart that a wrong row would show in every answer.
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.5)
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, torch.nn.Embedding):
+                part.weight[0] = 0  # padding
     return model
 
 
 @st.composite
 def ragged(draw: st.DrawFn, spelt: bool) -> list[torch.Tensor]:
     """One to six rows of one to nine words, of one to five letters each where they are spelt."""
+    sizes = draw(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=6))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 1 << 30)))
     rows = []
-    for _ in range(draw(st.integers(1, 6))):
-        words = draw(st.lists(st.integers(1, WORDS - 1), min_size=1, max_size=9))
-        if not spelt:
-            rows.append(torch.tensor(words))
-            continue
-        width = draw(st.integers(1, 5))
-        row = torch.zeros(len(words), 1 + width, dtype=torch.int64)
-        row[:, 0] = torch.tensor(words)
-        for t in range(len(words)):
-            letters = draw(st.lists(st.integers(1, LETTERS - 1), min_size=1, max_size=width))
-            row[t, 1 : 1 + len(letters)] = torch.tensor(letters)
-        rows.append(row)
+    for words, width in sizes:
+        ids = torch.randint(1, WORDS, (words, 1), generator=generator)
+        letters = torch.randint(1, LETTERS, (words, width), generator=generator)
+        written = torch.randint(1, width + 1, (words, 1), generator=generator)
+        letters = letters.masked_fill(torch.arange(width) >= written, 0)
+        rows.append(torch.cat([ids, letters], dim=1) if spelt else ids.squeeze(1))
     return rows
 
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("spelling", SPELLING)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 def test_each_row_gets_what_it_gets_alone(spelling: str, body: str, data: st.DataObject) -> None:
     model = labeller(spelling, body)
     rows = data.draw(ragged(spelling != "words"))
@@ -88,7 +88,7 @@ def test_each_row_gets_what_it_gets_alone(spelling: str, body: str, data: st.Dat
 
 @pytest.mark.parametrize("spelling", SPELLING)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 def test_the_order_of_rows_and_what_pads_them_change_nothing(spelling: str, data: st.DataObject) -> None:
     model = labeller(spelling, "two directions")
     rows = data.draw(ragged(spelling != "words"))
@@ -125,8 +125,8 @@ def test_the_loss_is_the_weighted_sum_of_the_heads() -> None:
     x, lengths = torch.randint(1, WORDS, (3, 5)), torch.tensor([5, 2, 1])
     wanted = targets(model, 3, 5)
     each = model.losses(x, wanted, lengths)
-    total = sum(loss * (3.0 if name == "labels" else 1.0) for name, loss in each.items())
-    assert model.loss(x, wanted, lengths).item() == pytest.approx(float(total), abs=1e-12)
+    total = torch.stack([loss * (3.0 if name == "labels" else 1.0) for name, loss in each.items()]).sum()
+    assert model.loss(x, wanted, lengths).item() == pytest.approx(float(total.detach()), abs=1e-12)
 
 
 def test_learned_weights_are_those_of_the_paper() -> None:
@@ -141,8 +141,8 @@ def test_learned_weights_are_those_of_the_paper() -> None:
     model.zero_grad()
     loss = model.loss(x, wanted, lengths)
     loss.backward()
-    by_hand = sum(1 + each[name].log() for name in each)
-    assert loss.item() == pytest.approx(float(by_hand), abs=1e-10)
+    by_hand = sum(1 + each[name].log().item() for name in each)
+    assert loss.item() == pytest.approx(by_hand, abs=1e-10)
     assert model.log_variance.grad is not None
     assert model.log_variance.grad.abs().max() < 1e-10
 

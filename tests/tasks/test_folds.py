@@ -22,7 +22,7 @@ def outcome(fold: int) -> Outcome:
 
 
 def test_mean_and_deviation_are_those_of_numpy(tmp_path: Path) -> None:
-    figures, table = cross_validated(4, 1, outcome(1), outcome, tmp_path / "folds.json")
+    figures, table = cross_validated(4, 1, outcome(1), outcome, tmp_path / "folds.json", "recipe")
     assert figures == pytest.approx({
         "test/accuracy": np.mean(SCORES), "valid/accuracy": np.mean(SCORES) / 2,
         "test/accuracy_sd": np.std(SCORES, ddof=1),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from ostinato.data.buckets import fitted
 from ostinato.tasks.labelling import Examples, LabellingRecipe, LabellingTask
-from ostinato.tasks.table import fitted
 from ostinato.train.loop import Trainer
 from ostinato.train.recipe import override, validate
 from small_loop import assert_same_run, quiet
@@ -77,8 +77,9 @@ def test_a_tagger_with_characters_that_is_killed_resumes_bit_for_bit(tagged: Pat
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_every_epoch_has_as_many_batches_and_each_row_once(asked: Path) -> None:
-    task = made(asked, "classification", *TOKENS)
+def test_every_epoch_has_as_many_batches_and_each_row_once(tmp_path: Path) -> None:
+    path = write_tsv(tmp_path / "asked.tsv", questions(600))  # more than are sorted at once
+    task = made(path, "classification", "data.batch_tokens=20")
     train = task.examples.parts["train"]
     counts = {len(task._cut(epoch)) for epoch in range(30)}
     assert len(counts) > 1  # what the seed alone decides differs
@@ -104,7 +105,7 @@ def test_batches_are_fitted_by_their_cells() -> None:
 @pytest.mark.parametrize("world", [2, 3, 7])
 def test_ranks_share_each_batch_and_their_losses_add_up(tmp_path: Path, world: int) -> None:
     """Of 41 rows in batches of 4, the last batch has one row, and a seventh rank never has any."""
-    folder = write_parallel(tmp_path / "both", sentences(52))
+    folder = write_parallel(tmp_path / "both", sentences(51))
     columns = {"words": "seq.in", "slots": "seq.out", "intent": "label"}
     raw = {
         "task": "multitask", "seed": 3, "dtype": "float64",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ostinato.tasks import language, training
-from ostinato.tasks.language import LanguageRecipe, baselines
+from ostinato.tasks import language, rivals, training
+from ostinato.tasks.language import LanguageRecipe
 from ostinato.train import checkpoint
 from ostinato.train.recipe import read, validate
 from tiny import SMALL, Command, options, sentences
@@ -126,14 +126,14 @@ def test_ctrl_c_after_the_training_keeps_the_model(
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         if place == "baseline":
-            own = baselines.Trainer.run
+            own = rivals.Trainer.run
 
             def pressed(trainer: Any, *given: Any) -> Any:
                 if trainer.alone:
                     trainer.listen = lambda event: signal.raise_signal(signal.SIGINT) if event["step"] == 20 else None
                 return own(trainer, *given)
 
-            patch.setattr(baselines.Trainer, "run", pressed)
+            patch.setattr(rivals.Trainer, "run", pressed)
         else:
             patch.setattr(training, "write_report", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt, match=rf"^interrupted; go on with: ostinato train --resume {run}$"):

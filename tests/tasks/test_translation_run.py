@@ -1,6 +1,8 @@
 """Translation from the command line: a run and what it holds, loading, resuming, and what bad files are told."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,12 @@ import torch
 from ostinato.tasks.translation import Translator, evaluate_run, load
 from ostinato.train import checkpoint
 from ostinato.train.recipe import RecipeError
-from test_translation import TINY, parallel
+from small_pairs import TINY, parallel
 from tiny import Command, options
 
 SHORT = (*TINY, "train.epochs=2", "train.log_steps=1", "model.dropout=0.2", "train.optimiser.lr=0.01",
-         "dtype=float32", "model.sampling.kind=linear", "model.sampling.k=20")  # fmt: skip
+         "dtype=float32", "model.encoder.cell=lstm", "model.decoder.cell=lstm", "model.sampling.kind=linear",
+         "model.sampling.k=20")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +51,24 @@ def test_a_loaded_run_gives_the_same_figures_and_translations(run: Path, folder:
     assert found == {name: pytest.approx(results["metrics"][name], rel=1e-9) for name in found}
     texts = [sample["source"] for sample in results["translations"]]
     said = Translator(*load(run)).predict(texts)
-    assert [one["text"] for one in said] == [sample["translation"] for sample in results["translations"]]
+    assert [one["translation"] for one in said] == [sample["translation"] for sample in results["translations"]]
     other = evaluate_run(run, (f"data.path={folder}", "search.beam=1"))
     assert other["test/nats_per_token"] == pytest.approx(results["metrics"]["test/nats_per_token"], rel=1e-9)
     with pytest.raises(RecipeError, match=r"data.lower .* cannot change in a model that is trained already"):
         evaluate_run(run, ("data.lower=true",))
+
+
+def test_another_process_gives_the_same_translations(run: Path) -> None:
+    texts = ["Der Hund schläft heute.", "Der kleine graue Vogel singt nie und der Kater schläft heute."]
+    here = Translator(*load(run)).predict(texts, n_best=2)
+    script = "import json, sys, ostinato.tasks as t; print(json.dumps(t.load(sys.argv[1]).predict(sys.argv[2:], 2)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(run), *texts], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+    there = json.loads(done.stdout)
+    for one, other in zip(here, there, strict=True):
+        assert [b["translation"] for b in one["n_best"]] == [b["translation"] for b in other["n_best"]]
+        assert [b["score"] for b in one["n_best"]] == pytest.approx([b["score"] for b in other["n_best"]], rel=1e-5)
 
 
 def test_what_a_translator_writes(run: Path) -> None:
@@ -62,11 +78,11 @@ def test_what_a_translator_writes(run: Path) -> None:
     assert len(answer["n_best"]) == 5
     rows = list(translator.written("Der Hund", answer))
     assert [row["rank"] for row in rows if row] == [1, 2, 3, 4, 5]
-    (single,) = translator.written("Der Hund", {"text": "The dog", "score": -1.0})
+    (single,) = translator.written("Der Hund", {"translation": "The dog", "score": -1.0})
     assert single == {"translation": "The dog", "score": -1.0, "source": "Der Hund"}
     texts = [f"Der Hund singt {'nie ' * (i % 5)}." for i in range(700)]
     streamed = [answer for _, answer in translator.stream(iter(texts))]
-    assert [one["text"] for one in streamed[:5] * 140] == [one["text"] for one in streamed]
+    assert [one["translation"] for one in streamed[:5] * 140] == [one["translation"] for one in streamed]
     with pytest.raises(ValueError, match="text 2 has no token"):
         translator.predict(["Hund", "  "])
     with pytest.raises(ValueError, match="give it sentence by sentence"):

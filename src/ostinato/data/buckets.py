@@ -33,6 +33,31 @@ def bucketed(
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 
+def fitted(batches: Sequence[Tensor], sizes: Sequence[int], count: int) -> list[Tensor]:
+    """The same rows in `count` batches: the smallest two become one, or the largest two, as often as needed.
+
+    With a limit of tokens the seed decides how many batches there are, but all epochs of a training have as many.
+
+    Args:
+        batches: the rows of each, int64 [B], as `bucketed` gives them.
+        sizes: of all rows, in tokens.
+    """
+    made = list(batches)
+
+    def cells(i: int) -> int:
+        return len(made[i]) * max(sizes[row] for row in made[i].tolist())
+
+    while len(made) > count:
+        small, other = sorted(range(len(made)), key=cells)[:2]
+        made[other] = torch.cat([made[other], made[small]])
+        del made[small]
+    while len(made) < count:
+        large = max((i for i in range(len(made)) if len(made[i]) > 1), key=cells)
+        half = len(made[large]) // 2
+        made[large : large + 1] = [made[large][:half], made[large][half:]]
+    return made
+
+
 def padding_share(batches: Iterable[Tensor], sizes: Sequence[int] | Tensor) -> float:
     """The share of padding among all cells of the padded batches, from 0 (none) to 1."""
     lengths = torch.as_tensor(sizes)

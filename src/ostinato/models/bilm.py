@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from ..kernels.loss import IGNORED, linear_cross_entropy
 from ..layers import Dropout
-from ..layers.bidirectional import reverse
 from ..layers.penalties import activation, silent, temporal
 from ..recurrent import Recurrent
 from .embedder import UNKNOWN, Embedder
@@ -21,7 +20,7 @@ _AT_ONCE = 4096  # tokens whose logits are held while a text is scored
 
 
 class BiLM(nn.Module):
-    """Direction d reads ids x[d] [B, T] and says p(next token); the second direction reads documents from their ends.
+    """Direction d reads ids x[d] [B, T] and says p(target); the second direction reads documents from their ends.
 
     embedder -> body of the direction -> (dropout) -> (projection) -> softmax over the `answers` most frequent words;
     rarer ones are read as they are, and predicted as the unknown word. That keeps the softmax small: it is where most
@@ -98,19 +97,17 @@ class BiLM(nn.Module):
         return torch.stack(losses).sum() / counts.sum().clamp(min=1), tuple(after)
 
     @torch.no_grad()
-    def score(self, x: Tensor, lengths: Tensor) -> tuple[float, int]:
-        """-log p in nats and the number of scored tokens, summed over documents [B, T] and directions.
+    def score(self, x: Tensor, targets: Tensor, lengths: Tensor) -> tuple[float, int]:
+        """-log p in nats and the number of targets, summed over documents and directions.
 
-        Each document is read from the initial state; its first token in reading order is not scored.
+        Each document is read from the initial state. x and targets [D, B, T] as for `loss`, padded; lengths [B].
         """
         nats, count = 0.0, 0
-        steps = torch.arange(1, x.shape[1], device=x.device)
         for d in range(len(self.directions)):
-            read = x if d == 0 else reverse(x, lengths)
-            y, _ = self._body(d)(self.embedder(read, lengths), None, lengths)
+            y, _ = self._body(d)(self.embedder(x[d], lengths), None, lengths)
             h, weight, bias = self._softmax(d, y)
-            real = steps < lengths[:, None]
-            wanted, h = self._answer(read[:, 1:][real]), h[:, :-1][real]
+            real = targets[d] != IGNORED
+            wanted, h = self._answer(targets[d][real]), h[real]
             for some, answer in zip(h.split(_AT_ONCE), wanted.split(_AT_ONCE), strict=True):
                 nats += float(F.cross_entropy(F.linear(some, weight, bias), answer, reduction="sum"))
             count += len(wanted)

@@ -94,7 +94,7 @@ def build(recipe: Body, d_in: int) -> Built:
 def layers(recipe: Body, d_in: int) -> list[Layer]:
     """The cells with the dropout before and between them. Raises RecipeError as `build`."""
     d_out = recipe.hidden * (2 if recipe.bidirectional else 1)
-    parts: list[Layer] = masks(recipe, recipe.dropout.input)
+    parts: list[Layer] = [*masks(recipe, recipe.dropout.input)]
     for number in range(recipe.layers):
         width = d_in if number == 0 else d_out
         part = _layer(recipe, width)
@@ -104,7 +104,7 @@ def layers(recipe: Body, d_in: int) -> list[Layer]:
     return parts
 
 
-def masks(recipe: Body, p: float) -> list[Layer]:
+def masks(recipe: Body, p: float) -> list[Dropout]:
     """A dropout of the recipe's kind; none where p is 0."""
     if not p:
         return []

@@ -11,7 +11,7 @@ Outcome = tuple[dict[str, float], list[dict[str, Any]]]  # the figures of a fold
 
 
 def cross_validated(
-    count: int, first: int, own: Outcome, run_fold: Callable[[int], Outcome], kept: Path, recipe: str = ""
+    count: int, first: int, own: Outcome, run_fold: Callable[[int], Outcome], kept: Path, recipe: str
 ) -> Outcome:
     """Figures and table over all folds: means, and the standard deviation over folds as "test/accuracy_sd".
 

@@ -1,16 +1,14 @@
 """The keys of [data] that tasks on rows of text share, and the splits that they name."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ..data.dataset import Layout, read_dataset
 from ..data.table import Table
 from ..data.tokens import SPLIT
+from ..registry import UnknownNameError
 from ..train.recipe import Recipe, RecipeError, Section, one_of
 
 GIVEN = "given"  # the column holds tokens already
@@ -73,7 +71,11 @@ def read_tables(recipe: Any, what: str, tokens: tuple[str, ...] = (), whole: boo
     layout = layout_of(data, recipe.seed, tokens)
     if whole:
         layout = replace(layout, valid_fraction=0.0, test_fraction=0.0, folds=0, fold=0)
-    return read_dataset(layout)
+    try:
+        return read_dataset(layout)
+    except UnknownNameError as error:
+        # A column that a cut goes by is missed where the rows are no file's any more.
+        raise UnknownNameError(str(error) if str(data.path) in str(error) else f"{data.path}: {error}") from None
 
 
 def layout_of(data: TableData, seed: int, tokens: tuple[str, ...] = ()) -> Layout:
@@ -97,28 +99,3 @@ def layout_of(data: TableData, seed: int, tokens: tuple[str, ...] = ()) -> Layou
         seed=seed,
         skip_bad=data.skip_bad_rows,
     )
-
-
-def fitted(batches: Sequence[Tensor], sizes: Sequence[int], count: int) -> list[Tensor]:
-    """The same rows in `count` batches: the smallest two become one, or the largest two, as often as needed.
-
-    With a limit of tokens the seed decides how many batches there are, but all epochs of a training have as many.
-
-    Args:
-        batches: the rows of each, int64 [B], as `bucketed` gives them.
-        sizes: of all rows, in tokens.
-    """
-    made = list(batches)
-
-    def cells(i: int) -> int:
-        return len(made[i]) * max(sizes[row] for row in made[i].tolist())
-
-    while len(made) > count:
-        small, other = sorted(range(len(made)), key=cells)[:2]
-        made[other] = torch.cat([made[other], made[small]])
-        del made[small]
-    while len(made) < count:
-        large = max((i for i in range(len(made)) if len(made[i]) > 1), key=cells)
-        half = len(made[large]) // 2
-        made[large : large + 1] = [made[large][:half], made[large][half:]]
-    return made

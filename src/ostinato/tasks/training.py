@@ -18,6 +18,7 @@ from ..train.task import Task
 from .folds import cross_validated
 from .job import Job, device_of
 from .kernels import kernel_path
+from .rivals import alone, quiet
 from .run import RESUMED, Run
 
 R = TypeVar("R", bound=Recipe)
@@ -106,7 +107,8 @@ def _finished(
         if folds := job.folds(recipe):
             others = partial(_fold, job, recipe, device, tell)
             own = folds.fold, (figures, table)
-            figures, table = cross_validated(folds.folds, *own, others, run.path / "folds.json")
+            learnt = recipe.model_dump_json(exclude={"name", "about", "device"})
+            figures, table = cross_validated(folds.folds, *own, others, run.path / "folds.json", learnt)
     results = {
         "name": recipe.name or recipe.task,
         "task": recipe.task,
@@ -155,20 +157,8 @@ def _fold(
     own = recipe.model_copy(update={"data": folds.model_copy(update={"fold": fold})})
     data = job.read(own)
     task = job.task(own, data, device)
-    model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, _quiet(tell), alone=True).run()
-    if report.interrupted:
-        raise KeyboardInterrupt  # half a fold is none
-    return _compared(job, own, data, task, model.eval(), report, _quiet(tell))
-
-
-def _quiet(tell: Listener) -> Listener:
-    """A listener that passes on where a side job stands, and nothing else of it."""
-
-    def heard(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            tell({**event, "event": "baseline_step"})
-
-    return heard
+    model, report = alone(task, own, device, tell)
+    return _compared(job, own, data, task, model, report, quiet(tell))
 
 
 def _resolved(job: Job[R, Any], recipe: R, device: torch.device) -> R:

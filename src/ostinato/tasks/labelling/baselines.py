@@ -9,9 +9,10 @@ import torch
 from ...baselines.tagger import HMMTagger
 from ...baselines.words import BagOfWords, Majority
 from ...models.heads import Decision
-from ...train.loop import Listener, Trainer, evaluate
+from ...train.loop import Listener
 from .. import body
 from ..job import Row
+from ..rivals import rival
 from .codec import fold
 from .examples import Examples, Part
 from .measure import measure
@@ -148,17 +149,5 @@ def _other_net(
         other["hidden"] = 2 * recipe.model.hidden
     train = recipe.train.model_copy(update={"epochs": epochs, "max_steps": None, "evaluate_steps": None})
     own = recipe.model_copy(update={"model": recipe.model.model_copy(update=other), "train": train})
-    listen({"event": "phase", "text": f"baseline: {cell}", "baseline": True})
-
-    def quiet(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            listen({**event, "event": "baseline_step"})
-
     task = LabellingTask(own, examples, device)
-    model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, quiet, alone=True).run()
-    if report.interrupted:
-        raise KeyboardInterrupt  # half a baseline is none
-    parameters = sum(p.numel() for p in model.parameters())
-    figures = {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
-    note = f"{body.title(own.model)}, the same recipe, {epochs} epoch{'s' * (epochs > 1)}"
-    return row(cell, "baseline", parameters, figures, report.items_per_second, note)
+    return rival(cell, task, own, device, listen, row, f"{body.title(own.model)}, the same recipe")

@@ -11,6 +11,7 @@ from ...models.embedder import Characters as Letters
 from ...models.heads import ClassHead, Head, LabelsHead, TagHead
 from .. import body
 from ..body import Built
+from ..vectors import start_from
 from . import recipe as recipes
 from .codec import Codec
 from .pretrained import from_run

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import torch
@@ -135,7 +136,8 @@ def unknown_words(part: Part, codec: Codec) -> tuple[int, int]:
 
 
 def _tokens(table: Table, codec: Codec) -> list[list[str]]:
-    return [codec.shortened(codec.tokens(field)) for field in table.column(codec.data.text)]
+    # Each word is kept once, not once for each of its places.
+    return [list(map(intern, codec.shortened(codec.tokens(field)))) for field in table.column(codec.data.text)]
 
 
 def _gold(table: Table, recipe: LabellingRecipe, found: dict[str, str | None]) -> dict[str, list[list[str]]]:

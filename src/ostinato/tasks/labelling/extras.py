@@ -38,7 +38,7 @@ class Answered(NamedTuple):
 
 
 def extras(task: LabellingTask, model: Labeller) -> dict[str, Any]:
-    """What results.json holds for the report; see the keys below. The test part is answered once.
+    """What results.json holds for the report; see the keys below. The answers are those of the task's evaluation.
 
     confusion    head -> {"names", "matrix"}: rows are right, columns said; of chunks, their types token by token
     calibration  head -> {"confidence", "accuracy", "counts", "expected_error"}; None where a bin is empty
@@ -48,7 +48,7 @@ def extras(task: LabellingTask, model: Labeller) -> dict[str, Any]:
     padding      {"share", "unsorted"} of the training batches
     """
     part = task.examples.parts["test"]
-    found = answered(model, part.rows, task.recipe.data.batch_valid)
+    found = task.said.get("test") or answered(model, part.rows, task.recipe.data.batch_valid)
     heads = [_answers(task, part, name, [row[name] for row in found]) for name in task.recipe.heads]
     classes = [head for head in heads if head.head.kind != "labels"]
     drawn = {

@@ -81,17 +81,20 @@ class PretrainingTask(Task[Streams]):
 
     def _lay(self, epoch: int) -> Streams:
         seed = (self.recipe.seed * 100_003 + epoch) % 2**63
-        order = torch.randperm(len(self.texts), generator=torch.Generator().manual_seed(seed)).tolist()
-        texts = [self.texts[i] for i in order]
-        ways = [texts, [text.flip(0) for text in texts]][: 1 + self.recipe.model.bidirectional]
-        return Streams(*map(torch.stack, zip(*(self._streams(way) for way in ways), strict=True)))
+        generator = torch.Generator().manual_seed(seed)
+        texts = [self.texts[i] for i in torch.randperm(len(self.texts), generator=generator).tolist()]
+        ways = (self._streams(way) for way in self._ways(texts))
+        return Streams(*map(torch.stack, zip(*ways, strict=True)))
+
+    def _ways(self, texts: list[Tensor]) -> list[list[Tensor]]:
+        """The texts as each direction reads them."""
+        return [texts, [text.flip(0) for text in texts]][: 1 + self.recipe.model.bidirectional]
 
     def _streams(self, texts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Ids, targets and resets of one direction, [B, length] each."""
-        ids = torch.cat(texts)
+        ids, targets = torch.cat(texts), torch.cat([following(text) for text in texts])
         begins = torch.zeros(len(ids) + 1, dtype=torch.bool)
         begins[torch.tensor([0, *map(len, texts)]).cumsum(0)] = True
-        targets = torch.where(begins[1:], IGNORED, ids.roll(-1))
         rows, most = self.recipe.pretrain.batch, self.recipe.pretrain.batch * self.length
         return ids[:most].view(rows, -1), targets[:most].view(rows, -1), begins[:most].view(rows, -1)
 
@@ -108,13 +111,21 @@ class PretrainingTask(Task[Streams]):
     def evaluate(self, model: nn.Module, split: str, quick: bool = False) -> dict[str, float]:
         """Of the texts that were held out, each read by itself; both directions together."""
         assert isinstance(model, BiLM)
-        texts = sorted(self.held, key=len)
         nats, count = 0.0, 0
-        for first in range(0, len(texts), self.recipe.data.batch_valid):
-            x, lengths = pad(texts[first : first + self.recipe.data.batch_valid])
-            some, scored = model.score(x.to(self.device), lengths.to(self.device))
+        order = torch.tensor([len(text) for text in self.held]).argsort()
+        for rows in order.split(self.recipe.data.batch_valid):
+            ways = self._ways([self.held[i] for i in rows.tolist()])
+            x = torch.stack([pad(way)[0] for way in ways])
+            targets = torch.stack([pad([following(text) for text in way], IGNORED)[0] for way in ways])
+            lengths = pad(ways[0])[1].to(self.device)
+            some, scored = model.score(x.to(self.device), targets.to(self.device), lengths)
             nats, count = nats + some, count + scored
         return {f"{split}/nats_per_token": nats / count, f"{split}/perplexity": math.exp(min(700.0, nats / count))}
+
+
+def following(text: Tensor) -> Tensor:
+    """What is to be predicted at each token of a text."""
+    return torch.cat([text[1:], text.new_tensor([IGNORED])])
 
 
 def held_out(recipe: LabellingRecipe, texts: int) -> int:

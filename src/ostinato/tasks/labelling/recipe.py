@@ -114,6 +114,9 @@ class LabellingRecipe(Recipe):
         task, heads, data = given.get("task"), given.get("heads"), given.get("data", {})
         if not heads and task in usual:
             given = {**given, "heads": usual[task]}
+        elif task == "tagging" and isinstance(heads, dict):
+            known = {name: {"kind": "tags", **head} if isinstance(head, dict) else head for name, head in heads.items()}
+            given = {**given, "heads": known}
         if task == "tagging" and isinstance(data, dict):
             given = {**given, "data": {"text": "words", "tokens": GIVEN, "min_count": 1, **data}}
         return given

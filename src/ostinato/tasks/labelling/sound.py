@@ -30,6 +30,7 @@ def sound(table: Table, recipe: LabellingRecipe, found: dict[str, str | None]) -
         if reason:
             bad.setdefault(i, BadRow(table.places[i].file, table.places[i].line, reason))
 
+    _check_columns(table, recipe)
     texts = table.column(recipe.data.text)
     for i, text in enumerate(texts):
         if isinstance(text, str):
@@ -44,9 +45,15 @@ def sound(table: Table, recipe: LabellingRecipe, found: dict[str, str | None]) -
         elif head.kind == "class":
             for i, field in enumerate(table.column(column)):
                 look(i, "" if "".join(field).strip() else f"column {column!r} is empty; fill it or drop the row")
-        else:
-            table.column(column)
     return _without(table, bad, recipe)
+
+
+def _check_columns(table: Table, recipe: LabellingRecipe) -> None:
+    for name in (recipe.data.text, *(head.column or name for name, head in recipe.heads.items())):
+        try:
+            table.column(name)
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{table.places[0].file}: {error}") from None
 
 
 def seen(

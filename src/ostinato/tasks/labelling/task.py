@@ -6,12 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...data.buckets import bucketed, pad, widen
+from ...data.buckets import bucketed, fitted, pad, widen
 from ...layers import Stack
 from ...models import Labeller
 from ...models.bilm import BiLM
 from ...train.task import Task
-from ..table import fitted
 from .build import build
 from .examples import Examples, Part
 from .measure import measure, monitored
@@ -45,6 +44,7 @@ class LabellingTask(Task[RowBatch]):
         train = examples.parts["train"]
         self.length = sum(train.sizes) / len(train)
         self.vectors = ""
+        self.said: dict[str, list[dict[str, Any]]] = {}  # split -> the answers of its last evaluation
         self.start: BiLM | None = None  # whose embedding and layers the model begins with
         self._order: tuple[int, list[Tensor]] = (-1, [])
         self._count = len(self._cut(0))
@@ -113,7 +113,7 @@ class LabellingTask(Task[RowBatch]):
     def evaluate(self, model: nn.Module, split: str, quick: bool = False) -> dict[str, float]:
         assert isinstance(model, Labeller)
         part = self.examples.parts[split]
-        found = answered(model, part.rows, self.recipe.data.batch_valid)
+        found = self.said[split] = answered(model, part.rows, self.recipe.data.batch_valid)
         answers = {name: [row[name] for row in found] for name in self.recipe.heads}
         return measure(self.recipe, self.examples, split, answers)
 

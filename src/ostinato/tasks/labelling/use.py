@@ -4,17 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...data import tags as schemes
 from ...models import Labeller
 from ...models.heads import Decision
-from ...train import checkpoint
 from ...train.loop import evaluate
-from ...train.recipe import read, refuse_changes, validate
 from ..job import device_of
 from ..predictor import Input, Predictor
 from ..run import Run
+from ..trained import as_trained, opened, restored
 from .build import build
 from .codec import Codec
 from .examples import Examples
@@ -36,7 +33,9 @@ class LabellingPredictor(Predictor):
         self.model, self.recipe, self.codec = model, recipe, codec
 
     def reads(self) -> str:
-        return self.recipe.data.text
+        name, columns = self.recipe.data.text, self.recipe.data.columns
+        theirs = columns.get(name, name) if isinstance(columns, dict) else name
+        return theirs if isinstance(theirs, str) else name
 
     def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
         if isinstance(texts, str):
@@ -126,16 +125,11 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Labeller, Labelli
     Raises:
         RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
     """
-    run = Run.open(path)
-    recipe = _recipe(run, overrides)
-    refuse_changes(_recipe(run), recipe, EVALUATED, why=" in a model that is trained already; train another one")
+    run, recipe = opened(path, LabellingRecipe, overrides, EVALUATED)
     codec = Codec.load(run.tokenizer)
     plain = recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": None, "pretrained": None})})
     # What may follow what comes with the weights.
-    model, _ = build(plain, codec, {})
-    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
-    checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
-    return model.to(device_of(recipe.device)).eval(), recipe, codec
+    return restored(build(plain, codec, {})[0], run, recipe), recipe, codec
 
 
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
@@ -146,7 +140,7 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
     Raises: as `load`, and as `Examples.read`.
     """
     model, recipe, codec = load(path, overrides)
-    data, own = recipe.data, _recipe(Run.open(path)).data
+    data, own = recipe.data, as_trained(Run.open(path), LabellingRecipe).data
     path_given, path_learnt = Path(data.path or ""), Path(own.path or "")
     other = path_given.resolve() != path_learnt.resolve() and path_given.is_file()
     examples = Examples.read(recipe, codec, whole=other)
@@ -156,7 +150,3 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
         if split != "train":
             found |= evaluate(task, model, split)
     return found
-
-
-def _recipe(run: Run, overrides: tuple[str, ...] = ()) -> LabellingRecipe:
-    return validate(LabellingRecipe, read(run.recipe, overrides), str(run.recipe))

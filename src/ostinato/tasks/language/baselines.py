@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ...baselines import KneserNey, Unigram
-from ...train.loop import Listener, Trainer, evaluate
+from ...train.loop import Listener
 from ..body import MEMORYLESS
 from ..job import Row
+from ..rivals import rival
 from .corpus import Corpus, metrics
 from .recipe import Dynamic, LanguageRecipe, Regularise
 from .task import LanguageTask
@@ -87,17 +88,5 @@ def _memoryless(
     recipe: LanguageRecipe, corpus: Corpus, device: torch.device, listen: Listener, row: Row
 ) -> dict[str, Any]:
     own = memoryless(recipe)
-    listen({"event": "phase", "text": "baseline: feed-forward net", "baseline": True})
-
-    def quiet(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            listen({**event, "event": "baseline_step"})
-
     task = LanguageTask(own, corpus, device)
-    model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, quiet, alone=True).run()
-    if report.interrupted:
-        raise KeyboardInterrupt  # half a baseline is none
-    parameters = sum(p.numel() for p in model.parameters())
-    figures = {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
-    note = f"sees the current token only; {own.train.epochs} epoch{'s' if own.train.epochs > 1 else ''}"
-    return row("feed-forward net", "baseline", parameters, figures, report.items_per_second, note)
+    return rival("feed-forward net", task, own, device, listen, row, "sees the current token only")

@@ -4,15 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...data.files import read_text
 from ...data.tokens import Tokenizer
 from ...models import LanguageModel
-from ...train import checkpoint
-from ...train.recipe import read, refuse_changes, validate
-from ..job import device_of
 from ..run import Run
+from ..trained import as_trained, opened, restored
 from .corpus import Corpus, enough, read_tokens
 from .dynamic import dynamic_figures
 from .recipe import LanguageRecipe
@@ -28,14 +24,10 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, La
     Raises:
         RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
     """
-    run = Run.open(path)
-    recipe = _recipe(run, overrides)
-    refuse_changes(_recipe(run), recipe, EVALUATED, why=" in a model that is trained already; train another one")
+    run, recipe = opened(path, LanguageRecipe, overrides, EVALUATED)
     tokenizer = Tokenizer.load(run.tokenizer)
     model, _ = build(recipe.model.model_copy(update={"vectors": None}), tokenizer)
-    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
-    checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
-    return model.to(device_of(recipe.device)).eval(), recipe, tokenizer, run
+    return restored(model, run, recipe), recipe, tokenizer, run
 
 
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
@@ -47,7 +39,7 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
     Raises: as `load`, and as `Corpus.read`.
     """
     model, recipe, tokenizer, run = load(path, overrides)
-    own, data = _recipe(run).data, recipe.data
+    own, data = as_trained(run, LanguageRecipe).data, recipe.data
     text = Path(data.path or "")
     other = data.path != own.path and text.resolve() != Path(own.path or "").resolve()
     if other and data.fractions == own.fractions and text.is_file():
@@ -60,13 +52,9 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
     for name, part in splits.items():
         found |= figures(model, name, part, end)
     if recipe.dynamic.lr and "test" in splits:
-        learnt = Corpus.read(_recipe(run), tokenizer)
+        learnt = Corpus.read(as_trained(run, LanguageRecipe), tokenizer)
         found |= dynamic_figures(model, recipe, learnt, splits["test"], end)
     return found
-
-
-def _recipe(run: Run, overrides: tuple[str, ...] = ()) -> LanguageRecipe:
-    return validate(LanguageRecipe, read(run.recipe, overrides), str(run.recipe))
 
 
 def continue_text(

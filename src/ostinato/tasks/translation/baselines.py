@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from ...train.loop import Listener, Trainer, evaluate
+from ...train.loop import Listener
 from ..job import Row
+from ..rivals import rival
 from .build import title
 from .pairs import Pairs
 from .recipe import NONE, TranslationRecipe
@@ -47,18 +48,7 @@ def _without(
     recipe: TranslationRecipe, pairs: Pairs, device: torch.device, listen: Listener, row: Row
 ) -> dict[str, Any]:
     own = without_attention(recipe)
-    listen({"event": "phase", "text": f"baseline: {WITHOUT}", "baseline": True})
-
-    def quiet(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            listen({**event, "event": "baseline_step"})
-
     task = TranslationTask(own, pairs, device)
-    model, report = Trainer(task, own.train, None, own.seed, device, own.dtype, quiet, alone=True).run()
-    if report.interrupted:
-        raise KeyboardInterrupt  # half a baseline is none
-    parameters = sum(p.numel() for p in model.parameters())
-    figures = {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
+    made = rival(WITHOUT, task, own, device, listen, row, f"{title(own)}; the same recipe")
     pairs.said[WITHOUT] = task.said["test"]
-    note = f"{title(own)}; the same recipe, {own.train.epochs} epoch{'s' * (own.train.epochs > 1)}"
-    return row(WITHOUT, "baseline", parameters, figures, report.items_per_second, note)
+    return made

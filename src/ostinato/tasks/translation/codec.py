@@ -35,15 +35,13 @@ class Codec:
             sources = [text.lower() for text in sources]
         kind, most = data.tokens, data.max_size
         if data.joint:
-            both = (_shifted(kind, text) for text in chain(sources, targets))
-            joint = Tokenizer.train(kind, both, min_count=data.min_count, max_size=most)
+            joint = _vocabulary(kind, chain(sources, targets), data.min_count, most)
             return cls(joint, joint, data.lower)
-        kinds = (kind, most), (data.target_tokens or kind, data.target_max_size or most)
-        made = [
-            Tokenizer.train(kind, (_shifted(kind, text) for text in texts), min_count=data.min_count, max_size=most)
-            for (kind, most), texts in zip(kinds, (sources, targets), strict=True)
-        ]
-        return cls(*made, data.lower)
+        return cls(
+            _vocabulary(kind, sources, data.min_count, most),
+            _vocabulary(data.target_tokens or kind, targets, data.min_count, data.target_max_size or most),
+            data.lower,
+        )
 
     @property
     def sources(self) -> int:
@@ -105,6 +103,10 @@ class Codec:
             return Codec(source, target, bool(body["lower"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error
+
+
+def _vocabulary(kind: str, texts: Iterable[str], least: int, most: int | None) -> Tokenizer:
+    return Tokenizer.train(kind, (_shifted(kind, text) for text in texts), min_count=least, max_size=most)
 
 
 def _spaced(text: str) -> str:

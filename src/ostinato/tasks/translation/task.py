@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...data.buckets import bucketed, pad
+from ...data.buckets import bucketed, fitted, pad
 from ...metrics import translation as scores
 from ...models.seq2seq import GoldShare, Seq2Seq
 from ...stream import Hypothesis
@@ -38,7 +38,7 @@ class TranslationTask(Task[PairBatch]):
     `said` holds what was written for a split when it was evaluated last.
     """
 
-    monitor: ClassVar[str] = "bleu"
+    monitor: str = "bleu"
     higher_is_better: ClassVar[bool] = True
 
     def __init__(self, recipe: TranslationRecipe, pairs: Pairs, device: torch.device) -> None:
@@ -66,8 +66,10 @@ class TranslationTask(Task[PairBatch]):
 
     def batches(self, epoch: int, start: int, rank: int, world: int) -> Iterator[PairBatch]:
         for number, rows in enumerate(self._batches(epoch)[start:], start=epoch * self._count + start):
-            chosen = rows.tolist()
-            yield self._batch(self.pairs.parts["train"], chosen[rank::world] or chosen[:1], number)
+            shared = rows.tolist()[rank::world]
+            batch = self._batch(self.pairs.parts["train"], shared or rows.tolist()[:1], number)
+            # More ranks than rows: this one keeps step with the others, and learns nothing from a mark alone.
+            yield batch if shared else batch._replace(lengths=torch.ones_like(batch.lengths))
 
     def _batches(self, epoch: int) -> list[Tensor]:
         if self._order[0] != epoch:
@@ -75,8 +77,10 @@ class TranslationTask(Task[PairBatch]):
         return self._order[1]
 
     def _batch(self, part: Part, rows: Sequence[int], step: int = 0) -> PairBatch:
-        both = pad([part.source[i] for i in rows]), pad([part.target[i] for i in rows])
-        return PairBatch(*(tensor.to(self.device) for pair in both for tensor in pair), step)
+        source, source_lengths = pad([part.source[i] for i in rows])
+        target, lengths = pad([part.target[i] for i in rows])
+        to = self.device
+        return PairBatch(source.to(to), source_lengths.to(to), target.to(to), lengths.to(to), step)
 
     def size(self, batch: PairBatch) -> int:
         return int((batch.lengths - 1).sum())
@@ -151,24 +155,3 @@ def _cut(recipe: TranslationRecipe, pairs: Pairs, epoch: int) -> list[Tensor]:
     seed = (recipe.seed * 100_003 + epoch) % 2**63
     sizes = pairs.parts["train"].sizes
     return bucketed(sizes, recipe.data.batch, seed=seed, max_tokens=recipe.data.batch_tokens)
-
-
-def fitted(batches: Sequence[Tensor], sizes: Sequence[int], count: int) -> list[Tensor]:
-    """The same rows in `count` batches: the smallest two become one, or the largest two, as often as needed.
-
-    With a limit of tokens the seed decides how many batches there are, but all epochs of a training have as many.
-    """
-    made = list(batches)
-
-    def cells(i: int) -> int:
-        return len(made[i]) * max(sizes[row] for row in made[i].tolist())
-
-    while len(made) > count:
-        small, other = sorted(range(len(made)), key=cells)[:2]
-        made[other] = torch.cat([made[other], made[small]])
-        del made[small]
-    while len(made) < count:
-        large = max((i for i in range(len(made)) if len(made[i]) > 1), key=cells)
-        half = len(made[large]) // 2
-        made[large : large + 1] = [made[large][:half], made[large][half:]]
-    return made

@@ -4,16 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...models.seq2seq import Seq2Seq
 from ...stream import Hypothesis
-from ...train import checkpoint
 from ...train.loop import evaluate
-from ...train.recipe import read, refuse_changes, validate
 from ..job import device_of
 from ..predictor import Input, Predictor
-from ..run import Run
+from ..trained import opened, restored
 from .build import build
 from .codec import Codec
 from .pairs import Pairs
@@ -26,7 +22,7 @@ LONGEST = 2000  # source tokens: more is no sentence
 
 
 class Translator(Predictor):
-    """Translations of a trained run: {"text", "score"}, with `n_best` more of the kind in a list of that name.
+    """Translations of a trained run: {"translation", "score"}, with `n_best` more of the kind in a list of that name.
 
     The score is log p / length penalty, as the search compares it: of two translations of one sentence the higher one
     is likelier. Neither the order of the texts nor what stands beside one changes its translation.
@@ -45,21 +41,22 @@ class Translator(Predictor):
                 raise ValueError(f"text {i + 1} has no token ({str(text)[:40]!r}); leave it out")
             if len(row) > LONGEST:
                 raise ValueError(
-                    f"text {i + 1} has {len(row) - 1:,} tokens, and {LONGEST:,} are the most: give it sentence by sentence"
+                    f"text {i + 1} has {len(row) - 1:,} tokens, and {LONGEST:,} are the most: "
+                    "give it sentence by sentence"
                 )
         recipe = self.recipe
         found = translated(self.model, self.codec, rows, recipe.data.batch_valid, recipe.search, n_best)
         return [self._answer(hypotheses, n_best) for hypotheses in found]
 
     def _answer(self, hypotheses: list[Hypothesis], n_best: int) -> dict[str, Any]:
-        said = [{"text": self.codec.written(one.ids), "score": one.score} for one in hypotheses]
+        said = [{"translation": self.codec.written(one.ids), "score": one.score} for one in hypotheses]
         return {**said[0], "n_best": said} if n_best > 1 else said[0]
 
     def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
         text = source if isinstance(source, str) else " ".join(source)
         for rank, one in enumerate(answer.get("n_best", [answer]), start=1):
             place = {"rank": rank} if "n_best" in answer else {}
-            yield {**place, "translation": one["text"], "score": one["score"], "source": text}
+            yield {**place, "translation": one["translation"], "score": one["score"], "source": text}
 
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Seq2Seq, TranslationRecipe, Codec]:
@@ -68,15 +65,9 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Seq2Seq, Translat
     Raises:
         RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
     """
-    run = Run.open(path)
-    recipe = _recipe(run, overrides)
-    why = " in a model that is trained already; train another one"
-    refuse_changes(_recipe(run), recipe, EVALUATED, FIXED, why=why)
+    run, recipe = opened(path, TranslationRecipe, overrides, EVALUATED, FIXED)
     codec = Codec.load(run.tokenizer)
-    model = build(recipe, codec)
-    model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
-    checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
-    return model.to(device_of(recipe.device)).eval(), recipe, codec
+    return restored(build(recipe, codec), run, recipe), recipe, codec
 
 
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
@@ -91,7 +82,3 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
         if split != "train":
             found |= evaluate(task, model, split)
     return found
-
-
-def _recipe(run: Run, overrides: tuple[str, ...] = ()) -> TranslationRecipe:
-    return validate(TranslationRecipe, read(run.recipe, overrides), str(run.recipe))

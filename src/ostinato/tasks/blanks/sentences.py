@@ -1,0 +1,143 @@
+"""What filling in blanks reads: sentences as numbers, and the seeded places of the blanks that are scored."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.files import read_splits, read_text
+from ...data.tokens import SPLIT
+from ...data.vocabulary import PAD, UNKNOWN, Vocabulary
+from ...storage import atomic_write
+from ...train.recipe import RecipeError
+from .recipe import BlanksRecipe, Data
+
+FORMAT, VERSION = "ostinato blanks", 1
+BLANK = "<blank>"
+SPECIALS = (PAD, UNKNOWN, BLANK)
+GAP = re.compile(r"_{3,}")  # how a person writes a blank
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How a sentence becomes ids."""
+
+    tokens: str  # the way it is cut
+    lower: bool
+    words: Vocabulary
+
+    @property
+    def blank(self) -> int:
+        return self.words.stoi[BLANK]
+
+    def cut(self, text: str) -> list[str]:
+        """The tokens of a text without blanks."""
+        return SPLIT[self.tokens](text.lower() if self.lower else text)
+
+    def encode(self, text: str) -> Tensor:
+        """Ids [T] of a text in which ___ is a blank."""
+        parts = [self.words.encode(self.cut(part)).tolist() for part in GAP.split(text)]
+        ids = parts[0]
+        for part in parts[1:]:
+            ids = [*ids, self.blank, *part]
+        return torch.tensor(ids, dtype=torch.int64)
+
+    def save(self, path: Path) -> None:
+        body = {"format": FORMAT, "version": VERSION, "tokens": self.tokens, "lower": self.lower,
+                "words": json.loads(self.words.to_json())}  # fmt: skip
+        atomic_write(path, json.dumps(body, ensure_ascii=False))
+
+    @staticmethod
+    def load(path: Path) -> "Codec":
+        """What `save` wrote. Raises ValueError where the file is not of that form."""
+        try:
+            body: dict[str, Any] = json.loads(read_text(path))
+            if (body.get("format"), body.get("version")) != (FORMAT, VERSION):
+                raise ValueError(f"format {FORMAT!r}, version {VERSION} was expected")
+            return Codec(body["tokens"], body["lower"], Vocabulary.from_json(json.dumps(body["words"])))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """The sentences of each part, ids [T], and the (sentence, place) of each scored blank of valid and test."""
+
+    codec: Codec
+    parts: dict[str, list[Tensor]]
+    blanks: dict[str, list[tuple[int, int]]]
+
+    @classmethod
+    def read(cls, recipe: BlanksRecipe, codec: Codec | None = None) -> "Sentences":
+        """Reads the recipe's text; the vocabulary is `codec`'s, or made from the training part.
+
+        Raises:
+            RecipeError: no data.path, or a part without a word to hide. ValueError, OSError: as `read_splits`.
+        """
+        data = recipe.data
+        if data.path is None:
+            raise RecipeError(
+                f"recipe {recipe.name or recipe.task} needs a text ({recipe.about.needs or 'a sentence a line'}): "
+                "add -o data.path=FILE_OR_FOLDER"
+            )
+        texts = {part: _lines(text, data) for part, text in read_splits(data.path, data.fractions)._asdict().items()}
+        if codec is None:
+            words = Vocabulary.build(
+                texts["train"], min_count=data.min_count, max_size=data.max_size, specials=SPECIALS
+            )
+            codec = Codec(data.tokens, data.lower, words)
+        parts = {}
+        for part, lines in texts.items():
+            rows = (torch.from_numpy(codec.words.encode(line)) for line in lines)
+            parts[part] = [row for row in rows if len(row) > 1 and bool(known(row).any())]
+            if not parts[part]:
+                raise RecipeError(
+                    f"the {part} part of {data.path} has no line of two words with a known one; lower data.min_count, "
+                    "or check data.tokens"
+                )
+        return cls(codec, parts, {part: _hidden(parts[part], data.places, recipe.seed) for part in ("valid", "test")})
+
+    def save(self, path: Path) -> None:
+        self.codec.save(path)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(
+            b"".join(row.numpy().tobytes() for rows in self.parts.values() for row in rows)
+        ).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "vocabulary": len(self.codec.words),
+            "tokens": {p: sum(map(len, rows)) for p, rows in self.parts.items()},
+        }
+
+    def doubts(self) -> Iterator[str]:
+        yield from ()
+
+
+def known(ids: Tensor) -> Tensor:
+    """Which ids are words that may be hidden: unknown ones could not be named."""
+    return ids >= len(SPECIALS)
+
+
+def _lines(text: str, data: Data) -> list[list[str]]:
+    cut = SPLIT[data.tokens]
+    lines = ((line.lower() if data.lower else line).strip() for line in text.splitlines())
+    return [[t for t in cut(line) if t not in (PAD, BLANK)][: data.max_length] for line in lines if line]
+
+
+def _hidden(rows: list[Tensor], places: int, seed: int) -> list[tuple[int, int]]:
+    """`places` different words of each sentence, or all where it has fewer."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for number, row in enumerate(rows):
+        may = known(row).nonzero().flatten()
+        chosen = may[torch.randperm(len(may), generator=generator)[:places]]
+        found += [(number, place) for place in sorted(chosen.tolist())]
+    return found
