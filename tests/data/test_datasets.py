@@ -62,6 +62,14 @@ def test_stratified_cuts_keep_the_shares_and_the_sum() -> None:
         held_out(whole.rows([0, 1]), 0.1, seed=0)
 
 
+def test_at_the_end_the_last_rows_of_each_label_are_held_out() -> None:
+    whole = table([(str(i), "x" if i < 60 else "y") for i in range(100)])
+    rest, held = held_out(whole, 0.1, seed=3, stratify="label", end=True)
+    assert lines(held) == [*range(55, 61), *range(97, 101)]  # counted from 1
+    assert len(rest) == 90
+    assert lines(held_out(whole, 5, seed=3, end=True)[1]) == [*range(96, 101)]
+
+
 def written(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / name.replace("_", ".")).write_text(text)

@@ -6,20 +6,21 @@ from ostinato.data.table import Table
 
 
 def held_out(
-    table: Table, share: float, *, seed: int, group: str | None = None, stratify: str | None = None
+    table: Table, share: float, *, seed: int, group: str | None = None, stratify: str | None = None, end: bool = False
 ) -> tuple[Table, Table]:
     """(the rest, the part held out), both in the table's order.
 
     share: a fraction below 1, or from 1 on a number of rows.
     group: rows that are equal in this column stay together, so the part may be a few rows larger.
     stratify: the part has the shares of this column's values (of a group counts the first row).
+    end: the last rows are held out, not rows by chance: for files in which neighbours belong together.
 
     Raises UnknownNameError for an unknown column, ValueError where one of the two would be empty.
     """
     wanted = share if share < 1 else share / len(table)
     chosen: list[int] = []
     before = 0
-    for units in _strata(table, group, stratify, seed):
+    for units in _strata(table, group, stratify, None if end else seed):
         before += sum(map(len, units))
         # Rounding what is wanted so far, not each stratum's share, keeps the sum right.
         target = round(before * wanted)
@@ -50,8 +51,11 @@ def fold_of(
     return _parted(table, [row for unit in units[fold::folds] for row in unit])
 
 
-def _strata(table: Table, group: str | None, stratify: str | None, seed: int) -> list[list[list[int]]]:
-    """The units that stay together, shuffled, by the value of `stratify`; a unit is a list of rows."""
+def _strata(table: Table, group: str | None, stratify: str | None, seed: int | None) -> list[list[list[int]]]:
+    """The units that stay together, by the value of `stratify`; a unit is a list of rows.
+
+    They are shuffled, or without a seed from the last one to the first.
+    """
     units: dict[object, list[int]] = {}
     for row, key in enumerate(table.column(group) if group else range(len(table))):
         units.setdefault(tuple(key) if isinstance(key, list) else key, []).append(row)
@@ -59,6 +63,8 @@ def _strata(table: Table, group: str | None, stratify: str | None, seed: int) ->
     strata: dict[str, list[list[int]]] = {}
     for unit in units.values():
         strata.setdefault(values[unit[0]] if values else "", []).append(unit)
+    if seed is None:
+        return [members[::-1] for _, members in sorted(strata.items())]
     generator = torch.Generator().manual_seed(seed)
     shuffled = []
     for _, members in sorted(strata.items()):

@@ -22,6 +22,7 @@ class Layout:
     valid_fraction, test_fraction: cut from train where that part has no file; from 1 on a number of rows; 0: no part.
     group: the column whose equal rows never fall on both sides of a cut.
     stratify: the column whose shares a cut keeps.
+    end: a cut takes the last rows, not rows by chance: for files in which neighbours belong together.
     folds, fold: with folds > 0, `test` is fold number `fold` (from 0) of a cross-validation.
     seed: decides the cuts, and nothing else does.
     skip_bad: leave out rows that cannot be used; they are listed in `Table.skipped`.
@@ -39,6 +40,7 @@ class Layout:
     test_fraction: float = 0.1
     group: str | None = None
     stratify: str | None = None
+    end: bool = False
     folds: int = 0
     fold: int = 0
     seed: int = 0
@@ -75,7 +77,8 @@ def read_dataset(layout: Layout) -> dict[str, Table]:
         )
     for part, share in (("test", layout.test_fraction), ("valid", layout.valid_fraction)):
         if part not in tables and share:
-            train, tables[part] = held_out(train, share, seed=layout.seed, group=layout.group, stratify=layout.stratify)
+            how = {"group": layout.group, "stratify": layout.stratify, "end": layout.end}
+            train, tables[part] = held_out(train, share, seed=layout.seed, **how)
     tables["train"] = replace(train, skipped=skipped)
     return {part: tables[part] for part in PARTS if part in tables}
 

@@ -1,7 +1,7 @@
 """The keys of [data] that tasks on rows of text share, and the splits that they name."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class TableData(Section):
     test_fraction: float = Field(default=0.1, gt=0)
     group: str | None = None  # rows with the same entry in this column stay together when a file is cut
     stratify: str | None = None  # the column whose shares a cut keeps
+    cut: Literal["chance", "end"] = "chance"  # end: the last rows are held out, for files whose neighbours are alike
     folds: int = Field(default=0, ge=0)  # cross-validation over all rows; 0: none
     fold: int = Field(default=0, ge=0)  # which of them is the test part
     skip_bad_rows: bool = False
@@ -94,6 +95,7 @@ def layout_of(data: TableData, seed: int, tokens: tuple[str, ...] = ()) -> Layou
         test_fraction=data.test_fraction,
         group=data.group,
         stratify=data.stratify,
+        end=data.cut == "end",
         folds=data.folds,
         fold=data.fold,
         seed=seed,
