@@ -14,6 +14,7 @@ import typer
 
 from . import facts, pipes
 from .facts import Json
+from .pipes import SkipBadRows
 
 app = typer.Typer(
     name="ostinato",
@@ -36,13 +37,13 @@ def train(
     # torchrun takes --run for an option of its own.
     run: Annotated[Path | None, typer.Option("--run", "--folder", help="The run's folder; else runs/NAME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run where it stopped.")] = None,
-    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used, and "
-                                                                        "list them.")] = False,
+    skip_bad_rows: SkipBadRows = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Train what a recipe describes; Ctrl-C saves and says how to go on."""
     from . import console
     from .tasks import tasks, training
+    from .tasks.run import Run
     from .train.recipe import RecipeError, assignment, find, read, validate
 
     if skip_bad_rows:
@@ -50,7 +51,7 @@ def train(
     if resume is not None:
         if recipe is not None or text is not None or run is not None:
             raise RecipeError("--resume takes the run's own recipe and text: leave RECIPE, --text and --run out")
-        raw = read(_run_recipe(resume), override)
+        raw = read(Run.open(resume, needs=("recipe.toml",)).recipe, override)
         source = str(resume / "recipe.toml")
     elif recipe is None:
         raise RecipeError("name a recipe (see `ostinato recipes`), or go on with a run by --resume RUN")
@@ -144,12 +145,6 @@ def demo(
 
 for _command in (pipes.predict, pipes.stream, facts.recipes, facts.cells, facts.explain, facts.doctor):
     app.command()(_command)
-
-
-def _run_recipe(run: Path) -> Path:
-    from .tasks.run import Run
-
-    return Run.open(run, needs=("recipe.toml",)).recipe
 
 
 def _finish(results: dict[str, Any], json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+SkipBadRows = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used; list them.")]
 PIECE = 1 << 16  # bytes of a line that are read at once
 
 
@@ -45,7 +46,7 @@ def predict(
     n_best: Annotated[int, typer.Option("--n-best", min=1, max=100, help="So many answers, the best first.")] = 1,
     format: Annotated[str, typer.Option(help="Of the file: csv, jsonl, conll, ...; else told from it.")] = "auto",
     column: Annotated[str | None, typer.Option(help="The column to read; else the one the model learnt from.")] = None,
-    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read.")] = False,
+    skip_bad_rows: SkipBadRows = False,
     json: Annotated[bool, typer.Option("--json", help="A JSON object a row.")] = False,
 ) -> None:  # fmt: skip
     """Answers of a trained model for the rows of a file or of stdin, in constant memory.
@@ -71,7 +72,7 @@ def predict(
 
     left_out = _LeftOut(skip_bad_rows)
     form = "lines" if format == "auto" and source == "-" else format
-    texts = _texts(_Prompt(answer) if source == "-" else source, form, column, predictor.reads(), left_out)
+    texts = _texts(_Prompt(answer) if source == "-" else source, form, column, predictor, left_out)
     try:
         for text in texts:
             waiting.append(text)
@@ -84,7 +85,7 @@ def predict(
     left_out.tell()
 
 
-def _texts(source: Any, form: str, column: str | None, usual: str, left_out: "_LeftOut") -> Iterator[Any]:
+def _texts(source: Any, form: str, column: str | None, predictor: Any, left_out: "_LeftOut") -> Iterator[Any]:
     """What a predictor reads of the rows of a source."""
     from .data.formats import iterate
     from .data.table import BadRow
@@ -92,7 +93,7 @@ def _texts(source: Any, form: str, column: str | None, usual: str, left_out: "_L
 
     for row in iterate(source, form, on_bad=left_out.add):
         try:
-            text = chosen(row, column or usual, column is not None)
+            text = chosen(row, predictor, column)
         except BadRow as error:
             left_out.add(error)
         else:

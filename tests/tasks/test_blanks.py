@@ -91,7 +91,7 @@ def test_lines_of_a_file_are_filled_in(run: Path, tmp_path: Path, cli: Command) 
 
 
 def test_a_text_without_a_blank_is_refused(run: Path) -> None:
-    with pytest.raises(ValueError, match=r"text 2 has no blank \('the cat sleeps'\); write ___ where a word"):
+    with pytest.raises(ValueError, match=r"text 2 \('the cat sleeps'\) has no blank; write ___ where a word"):
         ostinato.load(run).predict(["the ___ runs", "the cat sleeps"])
 
 

@@ -191,7 +191,7 @@ def test_what_cannot_be_read_is_told(cli: Command, asked: Path, tagger: Path, tm
     assert cli("predict", asked, tmp_path / "empty.txt") == (0, "", "")
     with pytest.raises(ValueError, match=r"takes a list of texts, and got one text; write predict\(\[text\]\)"):
         ostinato.load(asked).predict("who")
-    with pytest.raises(ValueError, match="text 2 has no token"):
+    with pytest.raises(ValueError, match=r"text 2 \('\s+'\) has no token; leave it out"):
         ostinato.load(asked).predict(["who", " "])
     assert ostinato.load(asked).predict([]) == []
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from ..data.table import BadRow, Row
 from ..registry import UnknownNameError, near, tasks
@@ -18,7 +18,7 @@ CHUNK = 512  # rows that are answered together: so many are held
 class Predictor(ABC):
     """What every task's trained model can do. `ostinato.load(run)` gives one."""
 
-    @abstractmethod
+    @final
     def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
         """One answer for each text, in their order; the same whatever stands beside it.
 
@@ -29,6 +29,20 @@ class Predictor(ABC):
         Raises:
             ValueError: a text that cannot be read.
         """
+        if isinstance(texts, str):
+            raise ValueError("predict takes a list of texts, and got one text; write predict([text])")
+        for number, text in enumerate(texts, start=1):
+            if reason := self.refuses(text):
+                raise ValueError(f"text {number} ({str(text)[:40]!r}) {reason}")
+        return self.answers(texts, n_best) if texts else []
+
+    @abstractmethod
+    def answers(self, texts: Sequence[Input], n_best: int) -> list[dict[str, Any]]:
+        """What `predict` gives, for one text or more that can be read."""
+
+    @abstractmethod
+    def refuses(self, text: Input) -> str:
+        """Why a text cannot be read and what to do, such as "has no token; leave it out"; "" where it can."""
 
     @abstractmethod
     def reads(self) -> str:
@@ -71,21 +85,22 @@ def load(run: str | Path) -> Predictor:
     return job.load(path)
 
 
-def chosen(row: Row, name: str, asked: bool) -> Input:
-    """What a predictor reads of a row: the column `name`, or the only one where nobody asked for a column.
+def chosen(row: Row, predictor: Predictor, column: str | None) -> Input:
+    """What a predictor reads of a row: the `column`, else the only one, else the one of its recipe.
 
     Raises:
         UnknownNameError: there is no such column; the near names are told.
-        BadRow: there is nothing in it.
+        BadRow: there is nothing in it, or the predictor refuses it.
     """
-    if len(row.fields) == 1 and not asked:
-        name = next(iter(row.fields))
+    name = column or (predictor.reads() if len(row.fields) > 1 else next(iter(row.fields)))
     if name not in row.fields:
         told = f"no column is called {name!r}{near(name, row.fields)}"
         raise UnknownNameError(f"{row.place}: {told}; name the one to read by --column")
     field = row.fields[name]
     if not field or (isinstance(field, str) and field.isspace()):
         raise BadRow(*row.place, f"column {name!r} is empty; fill it or drop the row")
+    if reason := predictor.refuses(field):
+        raise BadRow(*row.place, f"the text {reason}")
     return field
 
 

@@ -1,6 +1,7 @@
 """The keys of [data] that tasks on rows of text share, and the splits that they name."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -29,7 +30,7 @@ class TableData(Section):
     valid_fraction: float = Field(default=0.1, gt=0)  # cut from train where there is no such file; from 1 on: rows
     test_fraction: float = Field(default=0.1, gt=0)
     group: str | None = None  # rows with the same entry in this column stay together when a file is cut
-    stratify: str | None = None  # the column whose shares a cut keeps
+    stratify: str | None = None  # the column whose shares a cut keeps; of classes not given: theirs
     cut: Literal["chance", "end"] = "chance"  # end: the last rows are held out, for files whose neighbours are alike
     folds: int = Field(default=0, ge=0)  # cross-validation over all rows; 0: none
     fold: int = Field(default=0, ge=0)  # which of them is the test part
@@ -57,7 +58,7 @@ class TextData(TableData):
 def read_tables(recipe: Any, what: str, tokens: tuple[str, ...] = (), whole: bool = False) -> dict[str, Table]:
     """Train, valid and test as the recipe's [data] says; `tokens` are the columns that hold a list.
 
-    With `whole` no part is cut from another one, so that a file alone is all "train".
+    With `whole` no part is cut from another one; where there is no test part, all of "train" is it.
 
     Raises:
         RecipeError: no data.path. ValueError, OSError: as `read_dataset`.
@@ -72,8 +73,11 @@ def read_tables(recipe: Any, what: str, tokens: tuple[str, ...] = (), whole: boo
     layout = layout_of(data, recipe.seed, tokens)
     if whole:
         layout = replace(layout, valid_fraction=0.0, test_fraction=0.0, folds=0, fold=0)
+        if Path(data.path).is_file():
+            layout = replace(layout, train=None, valid=None, test=None)  # names of files in a folder
     try:
-        return read_dataset(layout)
+        tables = read_dataset(layout)
+        return {"test": tables["train"], **tables} if whole else tables
     except UnknownNameError as error:
         # A column that a cut goes by is missed where the rows are no file's any more.
         raise UnknownNameError(str(error) if str(data.path) in str(error) else f"{data.path}: {error}") from None

@@ -7,10 +7,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ..registry import tasks
 from ..train import checkpoint
 from ..train.recipe import Recipe, read, refuse_changes, validate
 from .job import device_of
-from .run import Run
+from .run import Run, RunError
 
 R = TypeVar("R", bound=Recipe)
 M = TypeVar("M", bound=nn.Module)
@@ -33,10 +34,22 @@ def opened(
         RunError, RecipeError: the folder or an override does not fit.
     """
     run = Run.open(path)
+    task = str(read(run.recipe).get("task"))
+    if task in tasks and tasks[task].schema is not schema:
+        raise RunError(
+            f"{path} is a run of {task}, and this is for runs of another task; `ostinato predict` is for all"
+        )
     recipe = validate(schema, read(run.recipe, overrides), str(run.recipe))
     why = " in a model that is trained already; train another one"
     refuse_changes(as_trained(run, schema), recipe, free, fixed, why)
     return run, recipe
+
+
+def elsewhere(path: Path, recipe: Recipe) -> bool:
+    """Whether a recipe names another `data.path` than the run learnt from."""
+    own = read(Run.open(path).recipe).get("data", {}).get("path", "")
+    given = recipe.model_dump()["data"]["path"]
+    return Path(given or "").resolve() != Path(own).resolve()
 
 
 def restored(model: M, run: Run, recipe: Recipe) -> M:

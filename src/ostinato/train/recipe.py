@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -225,12 +225,17 @@ def _sentence(schema: type[BaseModel], error: Any) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     text = error["msg"].removeprefix("Value error, ")
+    if not place:  # what is wrong with several keys together says so itself
+        return text
     return f"{key} = {error['input']!r}: {text[:1].lower() + text[1:]}"
 
 
 def _section(schema: type[BaseModel], place: list[str]) -> type[BaseModel]:
-    for part in place:
+    names = iter(place)
+    for part in names:
         kind = schema.model_fields[part].annotation
+        if get_origin(kind) is dict:  # of sections, such as [heads.NAME]
+            next(names, None)
         options = [kind, *get_args(kind)]
         schema = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
     return schema

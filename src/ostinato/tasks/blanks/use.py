@@ -33,12 +33,13 @@ class BlankPredictor(Predictor):
     def reads(self) -> str:
         return "text"
 
+    def refuses(self, text: Input) -> str:
+        blank = GAP.search(text if isinstance(text, str) else " ".join(text))
+        return "" if blank else "has no blank; write ___ where a word is to be found"
+
     @torch.no_grad()
-    def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
+    def answers(self, texts: Sequence[Input], n_best: int) -> list[dict[str, Any]]:
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
-        for number, text in enumerate(joined, start=1):
-            if not GAP.search(text):
-                raise ValueError(f"text {number} has no blank ({text[:40]!r}); write ___ where a word is to be found")
         answers: list[dict[str, Any]] = []
         size = self.recipe.data.batch_valid
         for first in range(0, len(joined), size):

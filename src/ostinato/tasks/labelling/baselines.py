@@ -96,7 +96,9 @@ def bag_of_words(recipe: LabellingRecipe, examples: Examples) -> Any:
         return {name: _decided(model.predict(words), recipe.heads[name].kind) for name, model in fitted.items()}
 
     strengths = ", ".join(f"{model.strength:g}" for model in fitted.values())
-    size = sum(model.regression.coef_.size for model in fitted.values() if hasattr(model.regression, "coef_"))
+    # Several labels are as many regressions.
+    parts = [one for model in fitted.values() for one in getattr(model.regression, "estimators_", [model.regression])]
+    size = sum(one.coef_.size for one in parts)
     return answer, size, f"words and pairs of words, tf-idf, C {strengths} by the valid part"
 
 

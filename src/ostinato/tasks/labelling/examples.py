@@ -55,7 +55,7 @@ class Examples:
     def read(cls, recipe: LabellingRecipe, codec: Codec | None = None, whole: bool = False) -> "Examples":
         """Reads the recipe's rows; numbers as `codec` says, or made from the training part.
 
-        With `whole` a file alone is not cut: all of it is "test" (and "train").
+        With `whole` nothing is cut: of a file alone all is "test" (and "train").
 
         Raises:
             RecipeError, ValueError, OSError: what cannot be read or does not fit, with file and line.
@@ -65,8 +65,6 @@ class Examples:
         columns = token_columns(recipe)
         what = "tokens and their tags" if recipe.tagging else "a text and its labels"
         tables = read_tables(recipe, what, columns, whole)
-        if whole:
-            tables.setdefault("test", tables["train"])
         heads = recipe.heads.items()
         found = {
             name: scheme_of(tables["train"].tokens(head.column or name), head) for name, head in heads if head.tagging

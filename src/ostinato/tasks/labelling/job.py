@@ -1,6 +1,7 @@
 """What labelling adds to the way from a recipe to a run folder: examples, baselines, what the report shows."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,12 @@ class LabellingJob(Job[LabellingRecipe, Examples]):
         return Examples.read(recipe, None if tokenizer is None else Codec.load(tokenizer))
 
     def check(self, recipe: LabellingRecipe, data: Examples) -> None:
+        kinds = {head.kind for head in recipe.heads.values()}
+        if recipe.baselines.words and "tags" not in kinds and find_spec("sklearn") is None:
+            raise ImportError(
+                'the bag-of-words baseline needs scikit-learn: pip install "ostinato[baselines]", or leave it out by '
+                "-o baselines.words=false"
+            )
         check(recipe, data)
 
     def task(self, recipe: LabellingRecipe, data: Examples, device: torch.device) -> LabellingTask:

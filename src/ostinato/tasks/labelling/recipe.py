@@ -96,6 +96,20 @@ class Pretraining(Section):
     clip_norm: float | None = Field(default=1.0, gt=0)
 
 
+def _stratified(given: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with cuts that keep the shares of its first head of classes."""
+    heads, data = given.get("heads"), given.get("data", {})
+    if not isinstance(heads, dict) or not isinstance(data, dict):
+        return given
+    of_classes = (
+        head.get("column") or name
+        for name, head in heads.items()
+        if isinstance(head, dict) and head.get("kind", "class") == "class"
+    )
+    column = next(of_classes, None)
+    return given if column is None else {**given, "data": {"stratify": column, **data}}
+
+
 class LabellingRecipe(Recipe):
     task: str = "classification"
     data: TextData = TextData()
@@ -119,7 +133,7 @@ class LabellingRecipe(Recipe):
             given = {**given, "heads": known}
         if task == "tagging" and isinstance(data, dict):
             given = {**given, "data": {"text": "words", "tokens": GIVEN, "min_count": 1, **data}}
-        return given
+        return _stratified(given)
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

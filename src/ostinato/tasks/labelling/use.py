@@ -10,8 +10,7 @@ from ...models.heads import Decision
 from ...train.loop import evaluate
 from ..job import device_of
 from ..predictor import Input, Predictor
-from ..run import Run
-from ..trained import as_trained, opened, restored
+from ..trained import elsewhere, opened, restored
 from .build import build
 from .codec import Codec
 from .examples import Examples
@@ -37,17 +36,15 @@ class LabellingPredictor(Predictor):
         theirs = columns.get(name, name) if isinstance(columns, dict) else name
         return theirs if isinstance(theirs, str) else name
 
-    def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
-        if isinstance(texts, str):
-            raise ValueError("predict takes a list of texts, and got one text; write predict([text])")
+    def refuses(self, text: Input) -> str:
+        return "" if self.codec.tokens(text) else "has no token; leave it out"
+
+    def answers(self, texts: Sequence[Input], n_best: int) -> list[dict[str, Any]]:
         tokens = [self.codec.shortened(self.codec.tokens(text)) for text in texts]
-        for i, (text, row) in enumerate(zip(texts, tokens, strict=True)):
-            if not row:
-                raise ValueError(f"text {i + 1} has no token ({str(text)[:40]!r}); leave it out")
         rows = [self.codec.encode(row) for row in tokens]
         batch = self.recipe.data.batch_valid
-        best = answered(self.model, rows, batch) if rows else []
-        ranked = answered(self.model, rows, batch, n_best) if rows and n_best > 1 else [{}] * len(rows)
+        best = answered(self.model, rows, batch)
+        ranked = answered(self.model, rows, batch, n_best) if n_best > 1 else [{}] * len(rows)
         return [self._answer(*row) for row in zip(tokens, best, ranked, strict=True)]
 
     def _answer(self, tokens: list[str], best: dict[str, Decision], ranked: dict[str, Any]) -> dict[str, Any]:
@@ -140,10 +137,7 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
     Raises: as `load`, and as `Examples.read`.
     """
     model, recipe, codec = load(path, overrides)
-    data, own = recipe.data, as_trained(Run.open(path), LabellingRecipe).data
-    path_given, path_learnt = Path(data.path or ""), Path(own.path or "")
-    other = path_given.resolve() != path_learnt.resolve() and path_given.is_file()
-    examples = Examples.read(recipe, codec, whole=other)
+    examples = Examples.read(recipe, codec, whole=elsewhere(path, recipe))
     task = LabellingTask(recipe, examples, device_of(recipe.device))
     found: dict[str, float] = {}
     for split in examples.parts:

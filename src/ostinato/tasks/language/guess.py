@@ -25,10 +25,11 @@ class LanguagePredictor(Predictor):
     def reads(self) -> str:
         return "text"
 
+    def refuses(self, text: Input) -> str:
+        return ""
+
     @torch.no_grad()
-    def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
-        if not texts:
-            return []
+    def answers(self, texts: Sequence[Input], n_best: int) -> list[dict[str, Any]]:
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
         x, lengths = pad([torch.tensor(beginning(self.tokenizer, text)) for text in joined])
         device = self.model.embedding.weight.device

@@ -52,13 +52,15 @@ class Pairs:
     said: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, recipe: TranslationRecipe, codec: Codec | None = None) -> "Pairs":
+    def read(cls, recipe: TranslationRecipe, codec: Codec | None = None, whole: bool = False) -> "Pairs":
         """Reads the recipe's pairs; numbers as `codec` says, or made from the training part.
+
+        With `whole` nothing is cut: where there is no test part, all pairs are it.
 
         Raises:
             RecipeError, ValueError, OSError: what cannot be read or does not fit, with file and line.
         """
-        tables = read_tables(recipe, "pairs of sentences")
+        tables = read_tables(recipe, "pairs of sentences", whole=whole)
         data = recipe.data
         texts = {part: (table.texts(data.source), table.texts(data.target)) for part, table in tables.items()}
         if codec is None:

@@ -9,7 +9,7 @@ from ...stream import Hypothesis
 from ...train.loop import evaluate
 from ..job import device_of
 from ..predictor import Input, Predictor
-from ..trained import opened, restored
+from ..trained import elsewhere, opened, restored
 from .build import build
 from .codec import Codec
 from .pairs import Pairs
@@ -34,16 +34,16 @@ class Translator(Predictor):
     def reads(self) -> str:
         return self.recipe.data.source
 
-    def predict(self, texts: Sequence[Input], n_best: int = 1) -> list[dict[str, Any]]:
-        rows = self.codec.read(text if isinstance(text, str) else " ".join(text) for text in texts)
-        for i, (text, row) in enumerate(zip(texts, rows, strict=True)):
-            if len(row) == 1:
-                raise ValueError(f"text {i + 1} has no token ({str(text)[:40]!r}); leave it out")
-            if len(row) > LONGEST:
-                raise ValueError(
-                    f"text {i + 1} has {len(row) - 1:,} tokens, and {LONGEST:,} are the most: "
-                    "give it sentence by sentence"
-                )
+    def refuses(self, text: Input) -> str:
+        (row,) = self.codec.read([_joined(text)])
+        if len(row) == 1:  # the mark of its end
+            return "has no token; leave it out"
+        if len(row) > LONGEST:
+            return f"has {len(row) - 1:,} tokens, and {LONGEST:,} are the most; give it sentence by sentence"
+        return ""
+
+    def answers(self, texts: Sequence[Input], n_best: int) -> list[dict[str, Any]]:
+        rows = self.codec.read(map(_joined, texts))
         recipe = self.recipe
         found = translated(self.model, self.codec, rows, recipe.data.batch_valid, recipe.search, n_best)
         return [self._answer(hypotheses, n_best) for hypotheses in found]
@@ -53,10 +53,14 @@ class Translator(Predictor):
         return {**said[0], "n_best": said} if n_best > 1 else said[0]
 
     def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-        text = source if isinstance(source, str) else " ".join(source)
+        text = _joined(source)
         for rank, one in enumerate(answer.get("n_best", [answer]), start=1):
             place = {"rank": rank} if "n_best" in answer else {}
             yield {**place, "translation": one["translation"], "score": one["score"], "source": text}
+
+
+def _joined(text: Input) -> str:
+    return text if isinstance(text, str) else " ".join(text)
 
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Seq2Seq, TranslationRecipe, Codec]:
@@ -73,10 +77,13 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Seq2Seq, Translat
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
     """The metrics of a trained model on its own pairs, or on those that `data.path=...` names.
 
+    Other pairs without a test part are scored from end to end, as "test".
+
     Raises: as `load`, and as `Pairs.read`.
     """
     model, recipe, codec = load(path, overrides)
-    task = TranslationTask(recipe, Pairs.read(recipe, codec), device_of(recipe.device))
+    pairs = Pairs.read(recipe, codec, whole=elsewhere(path, recipe))
+    task = TranslationTask(recipe, pairs, device_of(recipe.device))
     found: dict[str, float] = {}
     for split in task.pairs.parts:
         if split != "train":
