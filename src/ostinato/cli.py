@@ -24,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Overrides = Annotated[list[str], typer.Option("-o", "--set", help="Override a key: -o model.hidden=256")]
-METRICS = 3  # that the table of models shows
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as shells count them
 
 
@@ -46,8 +45,7 @@ def train(
     from .tasks.run import Run
     from .train.recipe import RecipeError, assignment, find, read, validate
 
-    if skip_bad_rows:
-        override = [*override, "data.skip_bad_rows=true"]
+    override = [*override, *["data.skip_bad_rows=true"] * skip_bad_rows]
     if resume is not None:
         if recipe is not None or text is not None or run is not None:
             raise RecipeError("--resume takes the run's own recipe and text: leave RECIPE, --text and --run out")
@@ -74,12 +72,15 @@ def train(
 
 
 @app.command()
-def evaluate(run: Path, override: Overrides = [], json: Json = False) -> None:  # noqa: B006
+def evaluate(
+    run: Path, override: Overrides = [], skip_bad_rows: SkipBadRows = False, json: Json = False,  # noqa: B006
+) -> None:  # fmt: skip
     """The metrics of a trained model, on its own text or on another (-o data.path=...)."""
     from . import console
     from .tasks import language, tasks
     from .tasks.predictor import task_of
 
+    override = [*override, *["data.skip_bad_rows=true"] * skip_bad_rows]
     figures = tasks[task_of(run)].evaluate(run, tuple(override))
     for note in language.unknown_notes(figures):
         console.err.print(f"note: {note}", markup=False)
@@ -164,7 +165,7 @@ def _show(results: dict[str, Any], json: bool) -> None:
         console.print_json(results)
         return
     if results["table"]:
-        names = ["model", "parameters", *results["shown"][:METRICS]]
+        names = ["model", "parameters", *results["shown"][:3]]
         columns = {name: name for name in names} | {"tokens_per_s": "tokens/s (fitting)", "note": "note"}
         console.out.print(console.table(results["table"], columns, title=f"run {results['name']}"))
     else:

@@ -54,6 +54,7 @@ def predict(
     Tab-separated columns, a heading first: what the model says, its confidence, the text. Lines of text are the
     format of stdin, and are answered as they come.
     """
+    from .data.formats import told_format
     from .tasks.predictor import CHUNK, Input, load
 
     predictor = load(run)
@@ -71,7 +72,7 @@ def predict(
         waiting.clear()
 
     left_out = _LeftOut(skip_bad_rows)
-    form = "lines" if format == "auto" and source == "-" else format
+    form = format if format != "auto" else told_format(source)
     texts = _texts(_Prompt(answer) if source == "-" else source, form, column, predictor, left_out)
     try:
         for text in texts:

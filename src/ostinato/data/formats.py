@@ -125,6 +125,18 @@ def read_table(
     return Table(table, places, tuple(skipped))
 
 
+def told_format(source: str) -> str:
+    """The format that a name tells by its suffix, or a folder by what is in it; "lines" for any other file and for "-".
+
+    For what is to be answered: a guess from the first lines may take a word of a text for a label.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _of_folder(path)
+    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    return next((name for name, known in FORMATS.items() if suffix in known.suffixes), "lines")
+
+
 def format_of(source: Anything) -> str:
     """The name of a source's format, by suffix or from its first lines. Raises ValueError where neither tells it."""
     if isinstance(source, Mapping):

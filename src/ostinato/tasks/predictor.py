@@ -31,6 +31,11 @@ class Predictor(ABC):
         """
         if isinstance(texts, str):
             raise ValueError("predict takes a list of texts, and got one text; write predict([text])")
+        texts = list(texts)
+        for number, text in enumerate(texts, start=1):
+            if not isinstance(text, str | list | tuple):
+                kind = type(text).__name__
+                raise ValueError(f"text {number} is a {kind}; each must be a str, or a list of str")
         for number, text in enumerate(texts, start=1):
             if reason := self.refuses(text):
                 raise ValueError(f"text {number} ({str(text)[:40]!r}) {reason}")

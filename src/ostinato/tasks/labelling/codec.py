@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...data.buckets import widen
 from ...data.files import read_text
+from ...data.tags import converted
 from ...data.tokens import SPLIT
 from ...data.vocabulary import Vocabulary
 from ...storage import atomic_write
@@ -36,6 +37,7 @@ class Codec:
     longest: int
     names: dict[str, Vocabulary]
     sentences: str | None = None  # how a token is cut into words, where it is a whole sentence
+    schemes: dict[str, str | None] = field(default_factory=dict)  # of each head's tags in the files; None: no chunks
 
     def tokens(self, text: str | Sequence[str]) -> list[str]:
         """The tokens of a text as they stand, before anything is folded.
@@ -53,6 +55,11 @@ class Codec:
         if most is None or len(tokens) <= most:
             return tokens
         return tokens[: most - most // 2] + tokens[len(tokens) - most // 2 :]
+
+    def as_filed(self, head: str, tags: list[str]) -> list[str]:
+        """A row's tags in the scheme of the files, whichever is learnt."""
+        scheme = self.schemes.get(head)
+        return tags if scheme is None else converted(tags, scheme)
 
     def folded(self, tokens: Sequence[str]) -> list[str]:
         """Tokens as the vocabulary knows them."""
@@ -95,6 +102,7 @@ class Codec:
             "letters": None if self.letters is None else json.loads(self.letters.to_json()),
             "longest": self.longest,
             "sentences": self.sentences,
+            "schemes": self.schemes,
             "names": {head: json.loads(names.to_json()) for head, names in self.names.items()},
         }
         atomic_write(path, json.dumps(body, ensure_ascii=False))
@@ -109,7 +117,7 @@ class Codec:
             parsed = {head: _vocabulary(names) for head, names in body["names"].items()}
             letters = None if body["letters"] is None else _vocabulary(body["letters"])
             words, longest, cut = _vocabulary(body["words"]), body["longest"], body["sentences"]
-            return Codec(TextData(**body["data"]), words, letters, longest, parsed, cut)
+            return Codec(TextData(**body["data"]), words, letters, longest, parsed, cut, body["schemes"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error
 

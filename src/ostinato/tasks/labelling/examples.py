@@ -66,15 +66,14 @@ class Examples:
         what = "tokens and their tags" if recipe.tagging else "a text and its labels"
         tables = read_tables(recipe, what, columns, whole)
         heads = recipe.heads.items()
-        found = {
-            name: scheme_of(tables["train"].tokens(head.column or name), head) for name, head in heads if head.tagging
-        }
+        found = {name: scheme_of(tables["train"], name, head) for name, head in heads if head.tagging}
+        found = found if codec is None else codec.schemes
         tables = {part: sound(table, recipe, found) for part, table in tables.items()}
         draft = codec or Codec(recipe.data, Vocabulary([]), None, recipe.model.characters.longest, {})
         texts = {part: _tokens(table, draft) for part, table in tables.items()}
         gold = {part: _gold(table, recipe, found) for part, table in tables.items()}
         if codec is None:
-            codec = _codec(recipe, texts["train"], gold["train"])
+            codec = _codec(recipe, texts["train"], gold["train"], found)
         tables, kept = seen(tables, gold, codec, recipe)
         parts = {}
         for part, table in tables.items():
@@ -166,7 +165,9 @@ def _labels(field: Any, separator: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _codec(recipe: LabellingRecipe, texts: list[list[str]], gold: dict[str, list[list[str]]]) -> Codec:
+def _codec(
+    recipe: LabellingRecipe, texts: list[list[str]], gold: dict[str, list[list[str]]], found: dict[str, str | None]
+) -> Codec:
     letters = None
     if recipe.model.characters.kind != "none":
         letters = Vocabulary.build(list(token) for row in texts for token in row)
@@ -174,8 +175,16 @@ def _codec(recipe: LabellingRecipe, texts: list[list[str]], gold: dict[str, list
     if cut is not None:
         texts = [[word for sentence in row for word in SPLIT[cut.tokens](sentence)] for row in texts]
     names = {name: Vocabulary.labels(answer for row in rows for answer in row) for name, rows in gold.items()}
+    for name, known in names.items():
+        if len(known) < 2:
+            column = recipe.heads[name].column or name
+            raise RecipeError(
+                f"column {column!r} holds nothing but {known.itos[0]!r} in the training part, so there is nothing to "
+                "tell apart; give rows with other answers"
+            )
     words, longest = vocabulary(recipe.data, texts), recipe.model.characters.longest
-    return Codec(recipe.data, words, letters, longest, names, None if cut is None else cut.tokens)
+    by = None if cut is None else cut.tokens
+    return Codec(recipe.data, words, letters, longest, names, by, found)
 
 
 def _part(

@@ -1,5 +1,7 @@
 """Metrics of each head, from answers by name."""
 
+from functools import partial
+
 import torch
 
 from ...metrics import SpanScores
@@ -50,6 +52,9 @@ def measure(
         gold, scheme = examples.parts[split].gold[name], examples.schemes.get(name)
         itos = examples.codec.names[name].itos
         said = [[itos[i] for i in answer.ids] for answer in answers[name]]
+        if head.tagging and head.learnt != "same":
+            filed = partial(examples.codec.as_filed, name)
+            gold, said = list(map(filed, gold)), list(map(filed, said))
         each = _tags(gold, said, scheme) if head.tagging else _classes(head, gold, said, itos)
         mains.append(each[main_metric(head, scheme)])
         found |= {f"{split}/{metric_name(recipe, name, metric)}": value for metric, value in each.items()}

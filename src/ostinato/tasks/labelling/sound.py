@@ -1,5 +1,6 @@
 """Which rows can be learnt from: what does not fit is told with file and line, or left out if the user says so."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,17 +10,30 @@ from ...registry import UnknownNameError
 from .codec import Codec, replaced
 from .recipe import NONE, Head, LabellingRecipe
 
+CHUNK = re.compile("O|[BIEMS]-.+")
 Gold = dict[str, list[list[str]]]  # of each head and row, what is right
 
 
-def scheme_of(rows: list[list[str]], head: Head) -> str | None:
-    """The scheme of a head's tags in the files; None for tags that are no chunks."""
+def scheme_of(table: Table, name: str, head: Head) -> str | None:
+    """The scheme of a head's tags in the files; None for tags that are no chunks.
+
+    Raises:
+        ValueError: most tags are of chunks and one is none; it tells file and line.
+    """
     if head.scheme != "auto":
         return None if head.scheme == NONE else head.scheme
+    rows = table.tokens(head.column or name)
     try:
         return schemes.detected(rows)
     except ValueError:
-        return None  # parts of speech, say
+        chunks = sum(bool(CHUNK.fullmatch(tag)) for tags in rows for tag in tags)
+        if 2 * chunks < sum(map(len, rows)):
+            return None  # parts of speech, say
+    odd, tag = next((i, tag) for i, tags in enumerate(rows) for tag in tags if not CHUNK.fullmatch(tag))
+    raise BadRow(
+        *table.places[odd],
+        f"{tag!r} is no tag of a chunk, as most others are; mend it, or say -o heads.{name}.scheme=none",
+    )
 
 
 def sound(table: Table, recipe: LabellingRecipe, found: dict[str, str | None]) -> Table:

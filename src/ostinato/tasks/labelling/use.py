@@ -12,12 +12,14 @@ from ..job import device_of
 from ..predictor import Input, Predictor
 from ..trained import elsewhere, opened, restored
 from .build import build
-from .codec import Codec
+from .codec import READING, Codec
 from .examples import Examples
 from .recipe import LabellingRecipe
 from .task import LabellingTask, answered
 
 EVALUATED = ("device", "data")
+# How a text becomes numbers is the trained model's.
+FIXED = tuple(f"data.{key}" for key in (*READING, "min_count", "max_size"))
 
 
 class LabellingPredictor(Predictor):
@@ -37,6 +39,8 @@ class LabellingPredictor(Predictor):
         return theirs if isinstance(theirs, str) else name
 
     def refuses(self, text: Input) -> str:
+        if self.codec.sentences is not None and isinstance(text, str):
+            return "is one text, and this model reads documents: give a list of sentences (JSONL)"
         return "" if self.codec.tokens(text) else "has no token; leave it out"
 
     def answers(self, texts: Sequence[Input], n_best: int) -> list[dict[str, Any]]:
@@ -57,14 +61,19 @@ class LabellingPredictor(Predictor):
         return found if len(found) > 1 else next(iter(found.values()))
 
     def _told(self, name: str, tokens: list[str], decision: Decision) -> dict[str, Any]:
-        kind = self.recipe.heads[name].kind
+        head = self.recipe.heads[name]
+        kind = head.kind
         names = self.codec.names[name].decode(decision.ids)
         if kind == "class":
             return {"label": names[0], "confidence": decision.confidence[0]}
         if kind == "labels":
             pairs = zip(names, decision.confidence, strict=True)
             return {"labels": [{"label": label, "confidence": sure} for label, sure in pairs]}
-        answer = {"tokens": tokens, "tags": names, "confidence": decision.confidence}
+        answer = {
+            "tokens": tokens,
+            "tags": self.codec.as_filed(name, names) if head.learnt != "same" else names,
+            "confidence": decision.confidence,
+        }
         return answer | _spans(tokens, names)
 
     def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
@@ -122,7 +131,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Labeller, Labelli
     Raises:
         RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
     """
-    run, recipe = opened(path, LabellingRecipe, overrides, EVALUATED)
+    run, recipe = opened(path, LabellingRecipe, overrides, EVALUATED, FIXED)
     codec = Codec.load(run.tokenizer)
     plain = recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": None, "pretrained": None})})
     # What may follow what comes with the weights.
