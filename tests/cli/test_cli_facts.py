@@ -13,13 +13,14 @@ import torch
 
 from ostinato import console
 from ostinato.cells import cells
+from ostinato.tasks import tasks
 from tiny import Command
 
 
 def test_recipes_are_listed(cli: Command) -> None:
     rows = json.loads(cli("recipes", "--json").out)
     assert {"language", "demo", "ptb-small"} <= {row["recipe"] for row in rows}
-    assert all(row["task"] == "language" and row["needs"] for row in rows)
+    assert all(row["task"] in tasks and row["needs"] and row["reaches"] for row in rows)
     assert "ptb-small" in cli("recipes").out
 
 
