@@ -79,6 +79,16 @@ def test_a_wrong_key_of_a_head_is_told(cli: Command, tmp_path: Path) -> None:
     assert said.err.strip().endswith("no key is called 'heads.label.pol'; did you mean pool?")
 
 
+def test_what_a_recipe_sets_can_be_set_to_none(cli: Command, tmp_path: Path) -> None:
+    data = write_tsv(tmp_path / "rows.tsv", questions(40))
+    more = options(f"data.path={data}", *QUICK, "train.early_stopping=", "data.stratify=")
+    said = cli("train", "classification", "--run", tmp_path / "run", *more)
+    assert said.code == 0, said.err
+    recipe = (tmp_path / "run" / "recipe.toml").read_text()
+    assert ("early_stopping" in recipe, 'stratify = ""' in recipe) == (False, True)
+    assert cli("train", "--resume", tmp_path / "run").code == 0  # the same recipe, read again
+
+
 @pytest.mark.parametrize("wrong", [{"text": "who"}, None, 3])
 def test_what_is_no_text_is_refused(asked: Path, wrong: object) -> None:
     with pytest.raises(ValueError, match=r"text 1 is a \w+; each must be a str, or a list of str"):

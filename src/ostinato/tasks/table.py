@@ -98,7 +98,7 @@ def layout_of(data: TableData, seed: int, tokens: tuple[str, ...] = ()) -> Layou
         valid_fraction=data.valid_fraction,
         test_fraction=data.test_fraction,
         group=data.group,
-        stratify=data.stratify,
+        stratify=data.stratify or None,
         end=data.cut == "end",
         folds=data.folds,
         fold=data.fold,

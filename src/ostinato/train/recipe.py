@@ -153,7 +153,7 @@ def assignment(key: str, text: str) -> str:
 
 
 def override(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """`raw` with `a.b=value` texts applied."""
+    """`raw` with `a.b=value` texts applied; `a.b=` sets none."""
     for text in overrides:
         key, eq, value = text.partition("=")
         if not eq or not key.strip():
@@ -167,7 +167,7 @@ def override(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
         try:
             place[last] = tomllib.loads(f"v = {value}")["v"]
         except tomllib.TOMLDecodeError:
-            place[last] = value.strip()
+            place[last] = value.strip() or None
     return raw
 
 

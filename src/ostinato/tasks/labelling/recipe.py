@@ -107,7 +107,10 @@ def _stratified(given: dict[str, Any]) -> dict[str, Any]:
         if isinstance(head, dict) and head.get("kind", "class") == "class"
     )
     column = next(of_classes, None)
-    return given if column is None else {**given, "data": {"stratify": column, **data}}
+    if column is None:
+        return given
+    # None is what the user asked for: "" says so in the recipe of the run, which leaves out what is None.
+    return {**given, "data": {**data, "stratify": data.get("stratify", column) or ""}}
 
 
 class LabellingRecipe(Recipe):
