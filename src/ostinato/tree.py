@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.utils import _pytree as pytree
 
 T = TypeVar("T")
@@ -71,4 +72,30 @@ def masked(y: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return y
     inside = torch.arange(y.shape[1], device=y.device) < lengths[:, None]  # [B, T]
-    return torch.where(inside.view(*inside.shape, *[1] * (y.ndim - 2)), y, torch.zeros_like(y))
+    return torch.where(inside.view(*inside.shape, *[1] * (y.ndim - 2)), y, y.new_zeros(()))
+
+
+def permuted(x: Tensor, rows: Tensor, inverse: Tensor | None = None) -> Tensor:
+    """The rows of `x` [N, ...] in another order: row n of the result is x[rows[n]].
+
+    Args:
+        rows: [N] int64, each of 0..N-1 once.
+        inverse: [N] int64, the permutation that leads back, if known: one that is its own inverse.
+    """
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or peek_interpreter_stack() is not None:
+        return x.index_select(0, rows)
+    return _Permuted.apply(x, rows, rows.argsort() if inverse is None else inverse)
+
+
+class _Permuted(torch.autograd.Function):
+    """`index_select`, whose own gradient would add each row to zeros; of a permutation it is the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, inverse)
+        return x.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        rows, inverse = ctx.saved_tensors
+        return _Permuted.apply(grads[0], inverse, rows), None, None

@@ -112,3 +112,47 @@ def test_zoneout_keeps_what_it_draws() -> None:
     layer, x = Zoneout(GRU(4, 32), 0.99), torch.randn(16, 20, 4)
     y, _ = layer(x)
     assert 0.005 < float((y[:, 0] != 0).float().mean()) < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 7, 11), (130,), (5, 1000), (1, 1)])
+def test_dropout_is_a_product_with_the_mask_of_its_seed(shape, dtype, count) -> None:
+    """Forward and backward, and once more: the oracle is x times `bernoulli`, over the chance, by torch's autograd."""
+    torch.manual_seed(7)
+    x, cot = torch.randn(shape, dtype=dtype, requires_grad=True), torch.randn(shape, dtype=dtype)
+    torch.manual_seed(5)
+    got = own.dropout(x, 0.3, None)
+    torch.manual_seed(5)
+    want = x * own.bernoulli(shape, 0.7, dtype) / (round(0.7 * 2**32) / 2**32)
+    torch.testing.assert_close(got, want, rtol=1e-6, atol=0)
+    (mine,), (true,) = (torch.autograd.grad(y, x, cot, create_graph=y is got) for y in (got, want))
+    torch.testing.assert_close(mine, true, rtol=1e-6, atol=0)
+    cot2 = cot.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(own.dropout(x, 0.5, None), x, cot2, create_graph=True)
+    assert torch.autograd.grad(slope.sum(), cot2)[0].shape == shape
+
+
+def test_dropout_leaves_zeros_past_the_lengths_and_lets_nothing_out_of_there() -> None:
+    lengths = torch.tensor([40, 30, 1, 0])
+    x = torch.randn(4, 40, 64)
+    past = torch.arange(40) >= lengths[:, None]
+    x[past] = torch.nan
+    x.requires_grad_()
+    y = chance.dropout(x, 0.5, lengths)
+    assert (y[past] == 0).all() and y.isfinite().all() and 0.4 < float((y[~past] == 0).double().mean()) < 0.6
+    cot = torch.full_like(y, 1.0)
+    cot[past] = torch.nan
+    y.backward(cot)
+    assert x.grad is not None and (x.grad[past] == 0).all() and torch.equal(x.grad[~past] != 0, y[~past] != 0)
+
+
+def test_dropout_elsewhere_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "dropout", None)
+    few, half = torch.ones(64, 63), torch.ones(64, 64, dtype=torch.bfloat16)
+    for x in (few, half):
+        torch.manual_seed(2)
+        got = chance.dropout(x, 0.5)
+        torch.manual_seed(2)
+        assert torch.equal(got, torch.nn.functional.dropout(x, 0.5))
+    draws = torch.func.vmap(lambda x: chance.dropout(x, 0.5), randomness="different")(torch.ones(2, 64, 64))
+    assert not torch.equal(draws[0], draws[1])

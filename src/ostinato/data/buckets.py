@@ -11,9 +11,10 @@ def bucketed(
 ) -> list[Tensor]:
     """One pass over rows of `sizes` ([N]): the rows of each batch, int64 [B] with B <= `batch`; every row once.
 
-    The rows are shuffled, then sorted by size within groups of `sort` batches (1: not sorted), cut into batches, and
-    the batches shuffled. With `max_tokens` a batch also holds at most so many tokens, padding counted; a row longer
-    than that stands alone. Give another seed for each pass. The last batch of a group holds what is left of it.
+    The rows are shuffled, then sorted by size within groups of `sort` batches (1: not sorted), the longest first, cut
+    into batches, and the batches shuffled. With `max_tokens` a batch also holds at most so many tokens, padding
+    counted; a row longer than that stands alone. Give another seed for each pass. The last batch of a group holds what
+    is left of it.
 
     Raises ValueError for no rows and for numbers below 1.
     """
@@ -28,7 +29,8 @@ def bucketed(
     shuffled = torch.randperm(len(lengths), generator=generator)
     batches: list[Tensor] = []
     for group in shuffled.split(batch * sort):
-        by_size = group[lengths[group].argsort(stable=True)] if sort > 1 else group
+        # The longest row first: so kernels want them, which would reorder each batch otherwise.
+        by_size = group[lengths[group].argsort(stable=True, descending=True)] if sort > 1 else group
         batches.extend(by_size.split(_widths(lengths[by_size], batch, max_tokens)))
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 

@@ -1,10 +1,13 @@
-"""Masks for training: ones and zeros by chance, for all steps at once."""
+"""Chance while training: ones and zeros for all steps at once, and dropout by them."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
+from torch.nn import functional as F
+
+from .. import tree
 
 MANY = 1 << 12  # numbers that are worth waking threads for
 
@@ -14,11 +17,29 @@ def bernoulli(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
 
     `torch.manual_seed` decides. What is drawn by a seed differs between eager and compiled code, as torch's own does.
     """
-    traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    plain = not traced and peek_interpreter_stack() is None and like.dtype in (torch.float32, torch.float64)
-    if plain and like.is_cpu and torch.Size(shape).numel() >= MANY:
+    if _ours(like, torch.Size(shape).numel()):
         from .cpu import chance
 
         return chance.bernoulli(shape, p, like.dtype)
     # Not in place, for vmap gives each row its own only so; in float32, so that one seed is one mask in any dtype.
     return (torch.rand(tuple(shape), dtype=torch.float32, device=like.device) < p).to(like.dtype)
+
+
+def dropout(x: Tensor, p: float, lengths: Tensor | None = None) -> Tensor:
+    """x / (1 - p), and zeros with chance p in [0, 1), as `torch.nn.functional.dropout` makes them.
+
+    Past the lengths [B] of a [B, T, ...] zeros stand, whatever stood there.
+    On the CPU our own kernel draws, from two words of torch's generator; elsewhere, and for few numbers, torch does.
+    """
+    if p and _ours(x, x.numel()):
+        from .cpu import chance
+
+        return chance.dropout(x, p, lengths)
+    return tree.masked(F.dropout(x, p), lengths)
+
+
+def _ours(like: Tensor, count: int) -> bool:
+    """Whether our kernels may draw so many numbers: nobody follows the operations, and it pays."""
+    watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    plain = not watched and peek_interpreter_stack() is None and like.dtype in (torch.float32, torch.float64)
+    return plain and like.is_cpu and count >= MANY

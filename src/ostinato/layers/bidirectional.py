@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor
 
+from .. import tree
 from ..recurrence import scans
 from ..recurrent import Cell, Layer, Recurrent
 from ..registry import UnknownNameError, near
@@ -98,4 +99,6 @@ def reverse(x: Tensor, lengths: Tensor | None = None, resets: Tensor | None = No
         later = torch.where(t == steps - 1, steps, later).flip(1).cummin(1).values.flip(1)
         end = torch.minimum(later, end)
     index = torch.where(t < ends, first + end - 1 - t, t)
-    return x.gather(1, index.view(*index.shape, *[1] * (x.ndim - 2)).expand_as(x))
+    # Whole rows are copied, several times as fast as `gather` takes them number by number.
+    rows = (index + steps * torch.arange(x.shape[0], device=x.device)[:, None]).flatten()
+    return tree.permuted(x.flatten(0, 1), rows, rows).view(x.shape)

@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import tree
+from ..kernels.chance import dropout
 from ..recurrent import Recurrent
 
 
@@ -28,7 +29,7 @@ class Dropout(Recurrent[tuple[()]]):
     def scan(
         self, x: Tensor, state: tuple[()], lengths: Tensor | None, resets: Tensor | None
     ) -> tuple[Tensor, tuple[()]]:
-        return tree.masked(F.dropout(x, self.p, self.training), lengths), ()
+        return dropout(x, self.p, lengths) if self.training else tree.masked(x, lengths), ()
 
 
 class LockedDropout(Dropout):

@@ -102,7 +102,7 @@ def _mean(y: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _max(y: Tensor, lengths: Tensor | None) -> Tensor:
-    if lengths is None:
-        return y.amax(1)
-    past = torch.arange(y.shape[1], device=y.device) >= lengths[:, None].clamp(min=1)
-    return y.masked_fill(past.unsqueeze(-1), torch.finfo(y.dtype).min).amax(1)
+    if lengths is not None:
+        past = torch.arange(y.shape[1], device=y.device) >= lengths[:, None].clamp(min=1)
+        y = torch.where(past.unsqueeze(-1), torch.finfo(y.dtype).min, y)
+    return y.max(1).values  # not amax, whose gradient compares all steps again to share it between equals

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from ..kernels.cpu.heap import keep_freed
 from ..kernels.torch.softmax import native_bfloat16
 from ..report import write_report
 from ..train import checkpoint
@@ -35,6 +36,7 @@ def train(job: Job[R, Any], recipe: R, folder: Path | None, listen: Listener, re
         folder: of the run; None: runs/NAME. With `resume` an existing one.
         listen: gets every event, also those that go to events.jsonl.
     """
+    keep_freed()
     device = device_of(recipe.device)
     first = int(os.environ.get("RANK", "0")) == 0
     recipe = _resolved(job, recipe, device)

@@ -67,6 +67,10 @@ class Machine(Protocol):
         """Memory whose values do not matter."""
         ...
 
+    def clear(self, arrays: Sequence[Tensor], lengths: Tensor) -> None:
+        """Zeros, in place, past the lengths [B] of each [B, T, width]."""
+        ...
+
     def packs(self, matrices: Sequence[Tensor]) -> list[Tensor]:
         """Matrices [K, N] as the tile reads them."""
         ...

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import deterministic
 
-from . import abreast, cache, memory, product
+from . import abreast, cache, memory, product, tails
 from .direction import Along, Direction, Options, Outer, Run
 from .frame import TOGETHER
 from .jobs import Job
@@ -52,6 +52,9 @@ class NumbaMachine:
         fills = deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
         poison = fills and torch.are_deterministic_algorithms_enabled()
         return made.fill_(math.nan) if poison else made
+
+    def clear(self, arrays: Sequence[Tensor], lengths: Tensor) -> None:
+        tails.clear(arrays, lengths)
 
     def packs(self, matrices: Sequence[Tensor]) -> list[Tensor]:
         made = [memory.empty((packed_size(m.shape[0], m.shape[1], self.kind),), self.dtype) for m in matrices]

@@ -15,6 +15,7 @@ from .jobs import Job, Run, c_function, dtype_of, in_turn, spans
 from .lanes import lanes
 from .memory import empty, scratch
 from .panels import SMALL, pack, packed_size, product
+from .tails import clear
 
 ROWS = 96  # that `linear` takes through all panels, and columns of a that `outer` does
 STEPS = 192  # rows of a and b that `outer` packs at once
@@ -63,7 +64,7 @@ def linear_laid(
     if lengths is not None:
         starts = range(0, len(rows), a.shape[1])
         ranges = [(start, start + int(n)) for start, n in zip(starts, lengths.tolist(), strict=True) if n > 0]
-        made.zero_()
+        clear([made], lengths.to(made.dtype))
     return made, linear_jobs(rows, packed, bias, _rows(made), count, kind, ranges)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.utils import _pytree as pytree
 
 from ... import tree
@@ -45,7 +46,7 @@ def _single(x: Any) -> Any:
 
 def _ordered(call: Call) -> tuple[Call, Tensor | None]:
     """The longest row first: so the rows that are still read are the first ones, and padding costs nothing."""
-    if call.lengths is None:
+    if call.lengths is None or (not _watched(call.drive, call.weights) and _descend(call.lengths)):
         return call, None
     lengths, order = call.lengths.sort(descending=True, stable=True)
     drive, state, resets, initial = pytree.tree_map(
@@ -55,12 +56,16 @@ def _ordered(call: Call) -> tuple[Call, Tensor | None]:
     return Call(call.recurrence, drive, state, call.weights, lengths, resets, initial), order
 
 
+def _descend(lengths: Tensor) -> bool:
+    return peek_interpreter_stack() is None and bool((lengths[1:] <= lengths[:-1]).all())
+
+
 def _taken(t: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if t is None else t.index_select(0, rows)
+    return None if t is None else tree.permuted(t, rows)
 
 
 def _back(t: Tensor, order: Tensor | None) -> Tensor:
-    return t if order is None else t.index_select(0, order.argsort())
+    return t if order is None else tree.permuted(t, order.argsort(), order)
 
 
 def _scans(kernels: Sequence[Any], calls: Sequence[Call]) -> list[tuple[Tensor, list[Tensor]]]:
