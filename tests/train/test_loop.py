@@ -101,6 +101,8 @@ def test_early_stopping_counts_evaluations(corpus: Corpus) -> None:
     assert marks[-2:] == [False, False]
     assert (False, False) not in pairwise(marks[:-1])
     assert report.progress.step < 50 * 17
+    told = [e["text"] for e in events if e["event"] == "phase"]
+    assert any("train.early_stopping: no evaluation of 2" in text for text in told)
 
 
 def test_a_run_takes_no_longer_than_it_may(corpus: Corpus) -> None:

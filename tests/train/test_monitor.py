@@ -64,7 +64,9 @@ def test_what_is_no_number_is_never_the_best(higher: bool) -> None:
     assert not progress.judged(float("-inf"), higher)
     assert progress.best is None
     assert progress.judged(0.0, higher)
-    assert not progress.judged(0.0, higher)  # as good is not better
+    progress.step = 7
+    assert progress.judged(0.0, higher) and progress.stale == 1  # as good: kept, for it has learnt more, but stale
+    assert progress.best_step == 7
     assert not progress.judged(float("nan"), higher)
     assert progress.judged(1.0 if higher else -1.0, higher)
     assert (progress.best, progress.stale) == (1.0 if higher else -1.0, 0)

@@ -26,17 +26,22 @@ class Progress:
     seconds: float = 0.0  # of training, evaluations not counted
     best: float | None = None  # monitored metric, in its own unit; None: nothing was evaluated yet
     best_step: int = 0
-    stale: int = 0  # evaluations since the best one
+    stale: int = 0  # evaluations since it last became better
     evaluated: int = -1  # step of the last evaluation
 
     def judged(self, value: float, higher_is_better: bool) -> bool:
-        """Takes in an evaluation after the last step; true where it is the best so far."""
-        first = self.best is None or (value > self.best if higher_is_better else value < self.best)
-        self.evaluated = self.step
-        if not (first and math.isfinite(value)):
-            self.stale += 1
+        """Takes in an evaluation after the last step; true where none was better, so that its weights are to be kept.
+
+        Of equals the last one is: it has learnt the most, where a metric does not show it yet (a BLEU of zero).
+        It counts as stale, for nothing has become better.
+        """
+        self.evaluated, self.stale = self.step, self.stale + 1
+        worse = self.best is not None and (value < self.best if higher_is_better else value > self.best)
+        if worse or not math.isfinite(value):
             return False
-        self.best, self.best_step, self.stale = value, self.step, 0
+        if value != self.best:
+            self.stale = 0
+        self.best, self.best_step = value, self.step
         return True
 
 

@@ -132,14 +132,20 @@ class Trainer:
         if p.evaluated != p.step:
             self._evaluate(meter)
             self._save()
+        if self._settled() and p.step < self.total:
+            said = f"train.early_stopping: no evaluation of {p.stale} was better than the best one"
+            self.listen({"event": "phase", "text": f"stopped after epoch {p.epoch} by {said}"})
         return self.workers.total(stop.is_set())[0] > 0  # during the last evaluation
 
     def _over(self) -> bool:
         p, r = self.progress, self.recipe
-        early = r.early_stopping is not None and p.stale >= r.early_stopping
         # The ranks' clocks differ, and all must stop at the same step.
         late = r.max_seconds is not None and self.workers.agree(p.seconds) >= r.max_seconds
-        return p.epoch >= r.epochs or p.step >= self.total or early or late
+        return p.epoch >= r.epochs or p.step >= self.total or self._settled() or late
+
+    def _settled(self) -> bool:
+        patience = self.recipe.early_stopping
+        return patience is not None and self.progress.stale >= patience
 
     def _evaluation_due(self) -> bool:
         p, every = self.progress, self.recipe.evaluate_steps
@@ -187,7 +193,7 @@ class Trainer:
                 metrics = evaluate(self.task, self.model, "valid", quick=True)
             metrics = self.workers.agree(metrics)
             value = metrics[f"valid/{self.task.monitor}"]
-            if p.judged(value, self.task.higher_is_better):
+            if best := p.judged(value, self.task.higher_is_better):
                 self._keep_best()
         for listener in (self.rate, self.average):
             listener.evaluated(-value if self.task.higher_is_better else value)
@@ -195,7 +201,7 @@ class Trainer:
         seconds = time.perf_counter() - began
         self.listen({"event": "evaluate", "step": p.step, "epoch": epoch, "split": "valid", "metrics": metrics,
                      "monitor": f"valid/{self.task.monitor}",
-                     "best": p.stale == 0, "seconds": round(seconds, 3)})  # fmt: skip
+                     "best": best, "seconds": round(seconds, 3)})  # fmt: skip
 
     def _keep_best(self) -> None:
         weights = checkpoint.weights(self.model)
