@@ -33,6 +33,10 @@ class Plain:
     def empty(self, *shape: int) -> Tensor:
         return torch.full(shape, math.nan, dtype=torch.float64)
 
+    def clear(self, arrays: Sequence[Tensor], lengths: Tensor) -> None:
+        for array in arrays:
+            array[torch.arange(array.shape[1]) >= lengths[:, None]] = 0.0
+
     def packs(self, matrices: Sequence[Tensor]) -> list[Tensor]:
         return list(matrices)
 

@@ -1,6 +1,6 @@
 """Dropout between layers: a fresh mask for each element, or one for a whole sequence."""
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import tree
@@ -30,6 +30,13 @@ class Dropout(Recurrent[tuple[()]]):
         self, x: Tensor, state: tuple[()], lengths: Tensor | None, resets: Tensor | None
     ) -> tuple[Tensor, tuple[()]]:
         return dropout(x, self.p, lengths) if self.training else tree.masked(x, lengths), ()
+
+
+class Drop(nn.Dropout):
+    """torch's module for a plain tensor of any shape, drawn as `Dropout` draws."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p) if self.training else input
 
 
 class LockedDropout(Dropout):

@@ -1,9 +1,31 @@
-"""Several sequences in a row, for layers that look at whole sequences and keep no state."""
+"""Layers that look at whole sequences and keep no state: several sequences in a row are read apart."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from ..recurrent import Layer
+
+
+class Stateless(Layer):
+    """x [B, T, D] -> y [B, T, D'] with the state (). It cannot stream.
+
+    Write `read`; sequences that resets cut a row into are read apart.
+    """
+
+    def initial_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def scan(
+        self, x: Tensor, state: tuple[()], lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, tuple[()]]:
+        return each_apart(self.read, x, lengths, resets), ()
+
+    @abstractmethod
+    def read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """x [B, T, D], zero past each row's length [B] -> [B, T, D'], likewise."""
 
 
 def each_apart(

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from .. import tree
-from ..recurrent import Layer
-from .sequences import each_apart
+from .dropout import Drop
+from .sequences import Stateless
 
 
-class TCN(Layer):
+class TCN(Stateless):
     """x [B, T, d_in] -> y [B, T, channels[-1]]. The state is ().
 
     It keeps no state from call to call, so it cannot stream. Sequences that resets cut a row into are read apart.
@@ -52,15 +52,7 @@ class TCN(Layer):
             _Block(a, b, size, 2**i, dropout, causal, normalised) for i, (a, b) in enumerate(widths)
         )
 
-    def initial_state(self, batch: int) -> tuple[()]:
-        return ()
-
-    def scan(
-        self, x: Tensor, state: tuple[()], lengths: Tensor | None, resets: Tensor | None
-    ) -> tuple[Tensor, tuple[()]]:
-        return each_apart(self._read, x, lengths, resets), ()
-
-    def _read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         for block in self.blocks:
             x = block(x, lengths)
         return x
@@ -75,7 +67,7 @@ class _Block(nn.Module):
         second = nn.Conv1d(d_out, d_out, size, dilation=dilation)
         self.first, self.second = (weight_norm(first), weight_norm(second)) if normalised else (first, second)
         self.match = nn.Linear(d_in, d_out) if d_in != d_out else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         reach = (size - 1) * dilation
         self.pad = (reach, 0) if causal else (reach // 2, reach // 2)
 

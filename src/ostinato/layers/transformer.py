@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import tree
-from ..recurrent import Layer
 from ..registry import UnknownNameError, near
-from .sequences import each_apart
+from .dropout import Drop
+from .sequences import Stateless
 
 POSITIONS = ("sinusoidal", "learned")
 
 
-class TransformerEncoder(Layer):
+class TransformerEncoder(Stateless):
     """x [B, T, d_in] -> y [B, T, width]; each step sees all steps of its row. The state is ().
 
     It keeps no state from call to call, so it cannot stream. Sequences that resets cut a row into are read apart.
@@ -65,19 +65,11 @@ class TransformerEncoder(Layer):
         self.width = width
         self.project = nn.Linear(d_in, width)
         self.places = nn.Parameter(torch.randn(longest, width) * 0.02) if positions == "learned" else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         self.parts = nn.ModuleList(_Part(width, heads, hidden or 4 * width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def initial_state(self, batch: int) -> tuple[()]:
-        return ()
-
-    def scan(
-        self, x: Tensor, state: tuple[()], lengths: Tensor | None, resets: Tensor | None
-    ) -> tuple[Tensor, tuple[()]]:
-        return each_apart(self._read, x, lengths, resets), ()
-
-    def _read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         y = self.dropout(self.project(x) * math.sqrt(self.width) + self._positions(x.shape[1], x))
         seen = None
         if lengths is not None:
@@ -106,7 +98,7 @@ class _Part(nn.Module):
         self.before_attention, self.before_hidden = nn.LayerNorm(width), nn.LayerNorm(width)
         self.queries_keys_values = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        drop = nn.Dropout(dropout)
+        drop = Drop(dropout)
         self.hidden = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), drop, nn.Linear(hidden, width))
         self.dropout = drop
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .. import tree
 from ..layers import Pool
+from ..layers.dropout import Drop
 from ..recurrent import Layer
 from .embedder import Embedder, spans
 
@@ -33,7 +34,7 @@ class Sentences(nn.Module):
         self.embedder = embedder
         self.body = body
         self.pool = pool
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         self.d_out = pool.d_out
 
     def forward(self, x: Tensor, sentences: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .. import tree
 from ..layers import Bidirectional, Pool
+from ..layers.dropout import Drop
 from ..recurrent import Recurrent
 
 UNKNOWN = 1  # the vocabulary's second special word; the first, 0, is padding
@@ -44,7 +45,7 @@ class CharacterReader(Characters):
     ) -> None:
         super().__init__()
         self.letters = _embedding(characters, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         self.body = Bidirectional(cell(width, hidden), cell(width, hidden))
         self.d_out = 2 * hidden
         self.pool = Pool("last", self.d_out, directions=2)
@@ -74,7 +75,7 @@ class CharacterConvolution(Characters):
         if size % 2 == 0:
             raise ValueError(f"a filter is centred on a letter, so its size is odd, and is {size}")
         self.letters = _embedding(characters, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         self.convolution = nn.Conv1d(width, filters, size, padding=size // 2)
         self.d_out = filters
         self.pool = Pool("max", filters)

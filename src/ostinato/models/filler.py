@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..kernels.loss import linear_cross_entropy
+from ..layers.dropout import Drop
 from ..recurrent import Layer
 from .embedder import Embedder
 
@@ -31,7 +32,7 @@ class Filler(nn.Module):
         words, width = embedder.words.weight.shape
         self.specials = specials
         self.embedder, self.body = embedder, body
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         bridged = tied and d_body != width
         self.projection = nn.Linear(d_body, width, bias=False) if bridged else None
         self.head = None if tied else nn.Linear(d_body, words - specials, bias=False)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .. import tree
 from ..layers import CRF, Pool
+from ..layers.dropout import Drop
 
 
 class Decision(NamedTuple):
@@ -60,7 +61,7 @@ class ClassHead(Head):
         super().__init__()
         self.pool = pool
         self.linear = _linear(pool.d_out, classes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         self.smoothing = smoothing
         self.register_buffer("class_weights", weights, persistent=False)  # of training only
 
@@ -97,7 +98,7 @@ class LabelsHead(Head):
         super().__init__()
         self.pool = pool
         self.linear = _linear(pool.d_out, labels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         self.threshold = threshold
         self.register_buffer("label_weights", weights, persistent=False)
 
@@ -141,7 +142,7 @@ class TagHead(Head):
 
     def __init__(self, d_in: int, tags: int, crf: CRF | None = None, dropout: float = 0.0, length: float = 1.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Drop(dropout)
         self.linear = _linear(d_in, tags)
         self.crf = crf
         self.length = length
