@@ -10,7 +10,7 @@ from types import ModuleType
 
 import torch
 
-from . import aten, crf, custom, footprint, language, ragged, sequence, softmax, startup, stream, training
+from . import aten, classifier, crf, custom, footprint, language, ragged, sequence, softmax, startup, stream, training
 from .contest import Asked
 from .machine import describe, versions, write
 from .tables import markdown, show
@@ -18,6 +18,7 @@ from .tables import markdown, show
 PARTS: dict[str, ModuleType] = {
     "aten": aten, "training": training, "custom": custom, "ragged": ragged, "stream": stream, "sequence": sequence,
     "language": language, "footprint": footprint, "softmax": softmax, "startup": startup, "crf": crf,
+    "classifier": classifier,
 }  # fmt: skip
 DTYPES = ("float32", "bfloat16")
 
