@@ -25,7 +25,8 @@ def stream(
 ) -> None:  # fmt: skip
     """How surprising each line of stdin is to a trained model, as it comes, in constant memory.
 
-    Tab-separated columns, a heading first: bits a character, tokens, unknown tokens, the line.
+    Tab-separated columns, a heading first: bits a character, tokens, unknown tokens, the line. Guesses are a JSON list
+    of [token, probability].
     """
     from .tasks.language import streaming
 
@@ -51,10 +52,9 @@ def predict(
 ) -> None:  # fmt: skip
     """Answers of a trained model for the rows of a file or of stdin, in constant memory.
 
-    Tab-separated columns, a heading first: what the model says, its confidence, the text. Lines of text are the
-    format of stdin, and are answered as they come.
+    Tab-separated columns, a heading first: what the model says, its confidence, the text. Several answers in one
+    column are a JSON list of [answer, confidence]. Lines of text are the format of stdin, answered as they come.
     """
-    from .data.formats import told_format
     from .tasks.predictor import CHUNK, Input, load
 
     predictor = load(run)
@@ -72,7 +72,7 @@ def predict(
         waiting.clear()
 
     left_out = _LeftOut(skip_bad_rows)
-    form = format if format != "auto" else told_format(source)
+    source, form, column = _chosen(source, format, column, predictor.reads())
     texts = _texts(_Prompt(answer) if source == "-" else source, form, column, predictor, left_out)
     try:
         for text in texts:
@@ -84,6 +84,20 @@ def predict(
         raise
     answer()
     left_out.tell()
+
+
+def _chosen(source: str, format: str, column: str | None, learnt: str) -> tuple[str, str, str | None]:
+    """What is read, its format and column; of parallel files the one that holds the column: a text a line."""
+    from .data.formats import told_format
+    from .data.places import to_answer
+
+    if source != "-" and Path(source).is_dir():
+        found = to_answer(Path(source), column or learnt)
+        if found is not None and format in ("auto", "parallel"):
+            return str(found), "lines", None
+    elif format == "parallel":
+        return source, "lines", column
+    return source, told_format(source) if format == "auto" else format, column
 
 
 def _texts(source: Any, form: str, column: str | None, predictor: Any, left_out: "_LeftOut") -> Iterator[Any]:
@@ -162,20 +176,24 @@ def _write(rows: Iterator[dict[str, Any] | None], json: bool, heading: bool = Tr
             sys.stdout.write("\t".join(row) + "\n")
             heading = False
         if json:
-            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            sys.stdout.write(_json.dumps(finite, ensure_ascii=False) + "\n")
+            sys.stdout.write(_json.dumps({k: _finite(v) for k, v in row.items()}, ensure_ascii=False) + "\n")
         else:
             cells = (_token(value) if name == "token" else _cell(value) for name, value in row.items())
             sys.stdout.write("\t".join(cells) + "\n")
         sys.stdout.flush()
 
 
+def _finite(value: Any) -> Any:
+    # JSON has no NaN.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _cell(value: Any) -> str:
     """One column: a tab or a newline inside it would make two of it."""
     if isinstance(value, float):
         return f"{value:.4f}"
-    if isinstance(value, list):
-        return "  ".join(f"{_token(name)} {p:.3f}" for name, p in value)
+    if isinstance(value, list):  # what is likely, with its probability; JSON escapes a tab and a newline by itself
+        return _json.dumps([(name, _finite(round(p, 4))) for name, p in value], ensure_ascii=False)
     return str(value).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 

@@ -3,6 +3,7 @@
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ BAD = {
     "too few": ("a.csv", b"text,b\nok,1\nx\nok,3\n", 3, "2 fields were expected, got 1; fill it"),
     "too many": ("a.csv", b"text,b\nok,1\nx,y,2\nok,3\n", 3, "2 fields were expected, got 3; a delimiter within"),
     "too many in tsv": ("a.tsv", b"text\tb\nok\t1\nx\ty\t2\nok\t3\n", 3, "2 fields were expected, got 3"),
+    "CR in csv": ("a.csv", b"text\nok\nx\ry\nok\n", 3, "a carriage return (CR) stands in a field without quotes"),
     "quote": ("a.csv", b'text\nok\n"x"y\nok\n', 3, "the row is no CSV: ',' expected after '\"'"),
     "NUL in csv": ("a.csv", b"text\nok\n\0\nok\n", 3, "a NUL byte"),
     "broken json": ("a.jsonl", b'{"text": "ok"}\n{"text": \n{"text": "ok"}\n', 2, "the row is no JSON"),
@@ -129,6 +131,56 @@ def test_a_sentence_without_end_is_refused(tmp_path: Path) -> None:
     assert read_table(path, skip_bad=True).column("words") == [["x"], ["z"]]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "seen", "format"),
+    [
+        ("a.csv", "text;label\nso, good;pos\n", "'text;label': it looks separated by ';', not by ','", "semicolon-csv"),
+        ("a.csv", "text\tlabel\nso, good\tpos\n", "separated by '\\t', not by ','", "tsv"),
+        ("a.tsv", 'text,label\n"so, good",pos\n', "separated by ',', not by '\\t'", "csv"),
+        ("a.tsv", "text;label\nso, good;pos\n", "separated by ';', not by '\\t'", "semicolon-csv"),
+    ],
+)
+@pytest.mark.parametrize("columns", [None, ("text", "label"), {"text": "text"}])
+def test_another_delimiter_is_told_with_the_format_that_reads_it(
+    tmp_path: Path, name: str, text: str, seen: str, format: str, columns: Any
+) -> None:
+    path = written(tmp_path, name, text)
+    for skip in (False, True):
+        with pytest.raises(ValueError, match=r"the header has one column") as error:
+            read_table(path, columns=columns, skip_bad=skip)
+        assert str(error.value).startswith(f"{path}, line 1: ")
+        assert seen in str(error.value)
+        assert f"say the format {format} (" in str(error.value)
+    assert read_table(path, format, columns=columns).column("text") == ["so, good"]
+
+
+def test_a_delimiter_that_is_meant_is_left_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "so; good\nbad\n")
+    assert read_table(path, columns=["so; good"]).column("so; good") == ["bad"]
+    assert read_table(path, header=False, columns=["text"]).column("text") == ["so; good", "bad"]
+    with pytest.raises(ValueError, match=r"line 1: the row has one column, 'so; good': it looks separated by ';'"):
+        read_table(path, header=False, columns=["text", "label"])
+    assert read_table(written(tmp_path, "b.csv", '"a,b"\nx\n')).columns == {"a,b": ["x"]}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.conll", "a.txt"])
+def test_the_line_ends_of_old_macs_are_told(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name, "text,label\rso good,pos\r" * 30_000)  # longer than a block
+    with pytest.raises(ValueError, match=r"ends its lines in CR alone, .* was expected; convert it: tr ") as error:
+        read_table(path, skip_bad=True)
+    assert str(error.value).startswith(str(path))
+    assert str(error.value).endswith("tr '\\r' '\\n' < FILE > NEW")
+
+
+def test_a_block_that_ends_within_a_line_end_is_read() -> None:
+    class Pipe(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return self.read(5)
+
+    rows = iterate(Pipe(b"good\r\nbad\r\n"), "lines")
+    assert [row.fields["text"] for row in rows] == ["good", "bad"]
+
+
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="column 'a' stands there twice"):
         read_table(written(tmp_path, "a.csv", "a,a\n1,2\n"))
@@ -138,5 +190,14 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
         read_table(written(tmp_path, "a.txt", "text\n".encode("utf-16")), "lines")
     with pytest.raises(ValueError, match="must hold a sub-folder for each label, two or more, but it has none"):
         read_table(tmp_path, "folders")
+    for format in ("folders", "files", "parallel"):
+        with pytest.raises(ValueError, match=r"a folder was expected, but .*a.txt is none; name the folder"):
+            read_table(tmp_path / "a.txt", format)
+        with pytest.raises(ValueError, match=r"a folder was expected, but .*gone is not there; name the folder"):
+            read_table(tmp_path / "gone", format)
+        with pytest.raises(ValueError, match=r"a folder was expected, but the stream is none"):
+            list(iterate(io.BytesIO(b"text"), format))
+    with pytest.raises(ValueError, match=r"a data set's name or folder was expected, but the stream is a stream"):
+        list(iterate(io.BytesIO(b"text"), "datasets"))
     with pytest.raises(ValueError, match="is a folder and does not tell its format"):
         read_table(tmp_path)

@@ -84,6 +84,16 @@ def test_the_test_part_does_not_depend_on_the_valid_part(tmp_path: Path) -> None
     assert list(read_dataset(Layout(path, valid_fraction=0))) == ["train", "test"]
 
 
+def test_a_part_knows_whether_it_was_given_or_cut(tmp_path: Path) -> None:
+    rows = "0 x\n1 y\n" * 20
+    given = read_dataset(Layout(written(tmp_path, a_train=rows, a_test=rows), group="text", test_fraction=0.5))
+    assert {part: table.cut for part, table in given.items()} == {"train": False, "valid": True, "test": False}
+    assert len(given["test"]) == 40  # however equal its rows are to those of training
+    folds = read_dataset(Layout(tmp_path, folds=4))
+    assert {part: table.cut for part, table in folds.items()} == {"train": False, "valid": True, "test": True}
+    assert given["valid"].rows([0]).cut
+
+
 def test_skipped_rows_stay_listed_when_train_is_cut(tmp_path: Path) -> None:
     path = written(tmp_path, all_csv="text,label\nx\n" + "a,b\n" * 20) / "all.csv"
     parts = read_dataset(Layout(path, skip_bad=True))
@@ -180,6 +190,9 @@ def test_hugging_face_datasets_give_the_names_of_their_classes(tmp_path: Path) -
         read_dataset(Layout(folder, columns=("token",)))
     with pytest.raises(UnknownNameError, match="no split is called 'tset'; did you mean test"):
         read_table((folder, "tset"), "datasets")
+    with pytest.raises(ValueError, match=r"has the splits train, validation, test, one was expected; name it, such as"):
+        read_table(folder, "datasets")
+    assert read_table(folder / "train").column("label") == ["pos", "neg"]
 
 
 def test_datasets_by_name_are_loaded_by_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

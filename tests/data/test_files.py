@@ -28,6 +28,14 @@ def test_crlf_is_folded_and_the_byte_order_mark_dropped(tmp_path: Path) -> None:
     assert read_text(tmp_path / "a.txt") == "one\ntwo\rthree\n"
 
 
+def test_the_line_ends_of_old_macs_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\rtwo\r")
+    with pytest.raises(ValueError, match=r"a.txt ends its lines in CR alone, as old Macs did, .*; convert it: tr "):
+        read_text(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_bytes(b"one line, and nothing behind its CR\r")
+    assert read_text(tmp_path / "a.txt").startswith("one line")
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("raw", [b"", b" \r\n\t\n"])
 def test_a_file_without_text_is_refused(tmp_path: Path, raw: bytes, packed: bool) -> None:

@@ -45,10 +45,11 @@ def test_all_formats_give_the_same_table(tmp_path: Path, name: str, packed: bool
 @settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1))
 def test_what_the_csv_module_writes_is_read(rows: list[tuple[str, str]]) -> None:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([("a", "b"), *rows])
-    read = [tuple(row.fields.values()) for row in iterate(io.BytesIO(out.getvalue().encode()), "csv")]
-    assert read == rows
+    for format, delimiter in (("csv", ","), ("semicolon-csv", ";")):
+        out = io.StringIO()
+        csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([("a", "b"), *rows])
+        read = [tuple(row.fields.values()) for row in iterate(io.BytesIO(out.getvalue().encode()), format)]
+        assert read == rows
 
 
 @settings(deadline=None)

@@ -169,3 +169,28 @@ def test_saliency_is_zero_past_the_end_and_leaves_no_gradient() -> None:
     assert found[1, 3:].eq(0).all()
     assert found[1, :3].ne(0).all()
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_an_adversarial_step_goes_where_the_loss_grows() -> None:
+    """Oracle: Miyato et al. 2017 by hand, r = ε ‖v‖ g / ‖g‖ a row, on the model's own parts; and L(v + r) > L(v)."""
+    torch.manual_seed(0)
+    heads = {"label": ClassHead(Pool("max_mean", 6), 3)}
+    model = Labeller(Embedder(20, 5), GRU(5, 6), heads, adversarial=0.01).double()
+    x, lengths = torch.randint(2, 20, (4, 7)), torch.tensor([7, 3, 0, 5])
+    targets = {"label": torch.tensor([0, 1, 2, 1])}
+    got = model.loss(x, targets, lengths)
+    v = model.embedder(x, lengths)
+    clean = model.head("label").loss(model.judge(v, lengths)["label"], targets["label"], lengths)
+    (g,) = torch.autograd.grad(clean, v, retain_graph=True)
+    moved = v.clone()
+    for row in (0, 1, 3):  # the row of length 0 has nowhere to go
+        moved[row] = v[row] + 0.01 * v[row].norm().detach() * g[row] / g[row].norm()
+    worse = model.head("label").loss(model.judge(moved, lengths)["label"], targets["label"], lengths)
+    assert worse.item() > clean.item()
+    torch.testing.assert_close(got, (clean + worse) / 2)
+    mine = torch.autograd.grad(got, list(model.parameters()))
+    true = torch.autograd.grad((clean + worse) / 2, list(model.parameters()))
+    for a, b in zip(mine, true, strict=True):
+        torch.testing.assert_close(a, b)
+    model.eval()
+    assert model.loss(x, targets, lengths).item() == clean.item()

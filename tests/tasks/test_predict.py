@@ -5,13 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import ostinato
-from ostinato.data.table import BadRow, Place
+from ostinato.tasks.labelling.use import LabellingPredictor
 from ostinato.tasks.predictor import CHUNK
 from tiny import Command, options
 from tiny_rows import LEARNT, questions, sentences, write_conll, write_tsv
@@ -97,8 +96,8 @@ def test_n_best_classes_are_all_and_their_probabilities_sum_to_one(cli: Command,
         assert sure == sorted(sure, reverse=True)
         assert (answer["label"], answer["confidence"]) == (answer["n_best"][0]["label"], sure[0])
     row = table(cli("predict", asked, tmp_path / "rows.txt", "--n-best", 2).out)[0]
-    assert row["n_best"].startswith(row["label"] + " ")
-    assert len(row["n_best"].split("  ")) == 2
+    assert json.loads(row["n_best"])[0][0] == row["label"]
+    assert len(json.loads(row["n_best"])) == 2
 
 
 @pytest.mark.parametrize("name", ["rows.conll", "rows.txt", "rows.jsonl"])
@@ -123,20 +122,31 @@ def test_a_tagger_reads_columns_lines_and_lists(cli: Command, tagger: Path, tmp_
     assert all(0 < p <= 1 for row in rows for p in row["confidence"])
 
 
-def test_n_best_sequences_stand_beside_each_token(cli: Command, tagger: Path, tmp_path: Path) -> None:
-    (tmp_path / "rows.txt").write_text("Ada goes Paris\n")
-    row = json.loads(cli("predict", tagger, tmp_path / "rows.txt", "--json", "--n-best", 3).out)
-    sure = [one["confidence"][0] for one in row["n_best"]]
-    assert row["n_best"][0]["tags"] == row["tags"]
+def test_each_of_the_n_best_sequences_has_one_probability(tagger: Path) -> None:
+    """Oracle: all sequences together. A tag's own probability is the sum over those that have it there."""
+    (answer,) = ostinato.load(tagger).predict([WORDS[1]], n_best=5**3)
+    every = answer["n_best"]
+    sure = [one["confidence"] for one in every]
+    assert sum(sure) == pytest.approx(1, abs=1e-5)
     assert sure == sorted(sure, reverse=True)
-    assert all(0 < p <= 1 for p in sure)
-    assert sum(sure) <= 1 + 1e-6
-    cells = [
-        line["n_best"].split("  ") for line in table(cli("predict", tagger, tmp_path / "rows.txt", "--n-best", 3).out)
+    assert every[0]["tags"] == answer["tags"] and every[0]["spans"] == answer["spans"]
+    for t, (tag, p) in enumerate(zip(answer["tags"], answer["confidence"], strict=True)):
+        assert p == pytest.approx(sum(one["confidence"] for one in every if one["tags"][t] == tag), abs=1e-5)
+
+
+def test_n_best_sequences_are_a_row_each(cli: Command, tagger: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_text("".join(" ".join(words) + "\n" for words in WORDS))
+    answers = ostinato.load(tagger).predict(WORDS, n_best=3)
+    wanted = [
+        (str(rank), " ".join(one["tags"]), f"{one['confidence']:.4f}", " ".join(words))
+        for words, answer in zip(WORDS, answers, strict=True)
+        for rank, one in enumerate(answer["n_best"], start=1)
     ]
-    assert [[cell.split()[0] for cell in row] for row in cells] == [
-        list(tags) for tags in zip(*(one["tags"] for one in row["n_best"]), strict=True)
-    ]
+    rows = table(cli("predict", tagger, path, "--n-best", 3).out)
+    assert [(row["rank"], row["tags"], row["confidence"], row["text"]) for row in rows] == wanted
+    said = [json.loads(line) for line in cli("predict", tagger, path, "--json", "--n-best", 3).out.splitlines()]
+    assert [row["n_best"] for row in said] == [answer["n_best"] for answer in answers]
 
 
 def test_a_broken_row_in_the_middle_ends_it_behind_the_rows_before(cli: Command, asked: Path, tmp_path: Path) -> None:
@@ -155,17 +165,39 @@ def test_a_broken_row_in_the_middle_ends_it_behind_the_rows_before(cli: Command,
     assert f"{path}, line 7: " in done.err
 
 
-def test_a_stream_that_breaks_answers_what_came_before(asked: Path) -> None:
-    def rows() -> Iterator[str]:
-        for i in range(CHUNK + 3):
-            yield TEXTS[i % 3]
-        raise BadRow(*Place("rows.txt", 9), "it is broken")
+def test_a_stream_holds_a_few_hundred_texts(asked: Path) -> None:
+    taken = []
+    texts = (taken.append(i) or TEXTS[i % 3] for i in range(2 * CHUNK + 3))
+    model = ostinato.load(asked)
+    answers = model.stream(texts)
+    first = next(answers)
+    assert len(taken) == CHUNK
+    assert [text for text, _ in (first, *answers)] == [TEXTS[i % 3] for i in range(2 * CHUNK + 3)]
 
-    seen = []
-    with pytest.raises(BadRow, match="it is broken"):
-        for text, _ in ostinato.load(asked).stream(rows()):
-            seen.append(text)
-    assert len(seen) == CHUNK + 3
+
+def test_a_row_is_judged_once(cli: Command, asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To judge is to cut, and for a translator to encode: an answer does it once more and no oftener."""
+    judged = []
+    refuses = LabellingPredictor.refuses
+    monkeypatch.setattr(LabellingPredictor, "refuses", lambda self, text: judged.append(text) or refuses(self, text))
+    (tmp_path / "rows.txt").write_text("\n".join(TEXTS))
+    assert cli("predict", asked, tmp_path / "rows.txt").code == 0
+    assert judged == TEXTS
+    ostinato.load(asked).predict(TEXTS)
+    assert judged == TEXTS * 2
+
+
+def test_an_empty_token_is_told_with_its_place(cli: Command, tagger: Path, tmp_path: Path) -> None:
+    model = ostinato.load(tagger)
+    with pytest.raises(ValueError, match=r"text 2 .* has an empty token at place 2 of its list; leave it out"):
+        model.predict([["Ada"], ["Ada", "", "Rome"]])
+    with pytest.raises(ValueError, match=r"text 1 .* has a int at place 2 of its list; each must be a str"):
+        model.predict([["Ada", 3]])  # type: ignore[list-item]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"words": ["Ada"]}) + "\n" + json.dumps({"words": ["", "goes"]}) + "\n")
+    said = cli("predict", tagger, path)
+    assert said.code == 2 and said.out.startswith("token\ttag\tconfidence\nAda\t")
+    assert said.err == f"ostinato: {path}, line 2: the text has an empty token at place 1 of its list; leave it out\n"
 
 
 def test_what_cannot_be_read_is_told(cli: Command, asked: Path, tagger: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Parts of a table by seeded chance: a held-out share, or the folds of a cross-validation."""
 
+from dataclasses import replace
+
 import torch
 
 from ostinato.data.table import Table
@@ -75,4 +77,4 @@ def _strata(table: Table, group: str | None, stratify: str | None, seed: int | N
 def _parted(table: Table, chosen: list[int]) -> tuple[Table, Table]:
     held = set(chosen)
     rest = [row for row in range(len(table)) if row not in held]
-    return table.rows(rest), table.rows(sorted(held))
+    return table.rows(rest), replace(table.rows(sorted(held)), cut=True)

@@ -1,13 +1,17 @@
-"""Tables with a delimiter: CSV, where fields may be quoted (RFC 4180), and TSV, where a quote is a character."""
+"""Tables with a delimiter: CSV, where fields may be quoted (RFC 4180), also with semicolons, and TSV, where a quote is
+a character.
+"""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ostinato.data.lines import Source, filled_lines, read_lines, source_name
-from ostinato.data.reading import Items, Options, by_name, by_position, empty_column
+from ostinato.data.reading import Columns, Items, Options, by_name, by_position, empty_column
 from ostinato.data.table import BadRow, Field, Place, Row
 
 Fields = Iterator[tuple[int, list[str] | BadRow]]
+DELIMITED = {"\t": "tsv", ";": "semicolon-csv", ",": "csv"}
+"""Delimiter -> the format to name for it."""
 
 
 def read_csv(source: Source, options: Options) -> Items:
@@ -16,34 +20,55 @@ def read_csv(source: Source, options: Options) -> Items:
     The csv module's limit holds: a field of more than 131,072 characters is a bad row, and so is what a quote that
     nobody closes swallows.
     """
-    return _rows(_quoted(source, ","), source, options)
+    return _rows(_quoted(source, ","), source, options, ",")
+
+
+def read_semicolon_csv(source: Source, options: Options) -> Items:
+    """As `read_csv`, with semicolons: what spreadsheets write where the comma is the decimal point."""
+    return _rows(_quoted(source, ";"), source, options, ";")
 
 
 def read_quoted_tsv(source: Source, options: Options) -> Items:
     """As `read_csv`, with tabs."""
-    return _rows(_quoted(source, "\t"), source, options)
+    return _rows(_quoted(source, "\t"), source, options, "\t")
 
 
 def read_tsv(source: Source, options: Options) -> Items:
     """Tab-separated rows of one line each; quotes and backslashes are literal."""
     lines = filled_lines(source)
     split = ((number, line if isinstance(line, BadRow) else line.split("\t")) for number, line in lines)
-    return _rows(split, source, options)
+    return _rows(split, source, options, "\t")
 
 
-def _rows(records: Fields, source: Source, options: Options) -> Items:
+def _rows(records: Fields, source: Source, options: Options, delimiter: str) -> Items:
     path, at, width, named = source_name(source), None, 0, options.columns is not None
     for number, fields in records:
         if isinstance(fields, BadRow):
             yield fields
         elif at is None and options.header is not False:
+            _check_delimiter(fields, options.columns, delimiter, f"{path}, line {number}: the header")
             at, width = by_name(options.columns, fields, f"{path}, line {number}"), len(fields)
         else:
             if at is None:
+                if named and len(options.columns or ()) > 1:
+                    _check_delimiter(fields, None, delimiter, f"{path}, line {number}: the row")
                 width = len(fields)
                 default = {f"column{index}": index for index in range(width)}
                 at = by_position(options.columns, width, f"{path}, line {number}", default)
             yield _row(fields, width, at, Place(path, number), named)
+
+
+def _check_delimiter(fields: list[str], columns: Columns, delimiter: str, what: str) -> None:
+    """Raises ValueError where a first row is one column because the file has another delimiter than its format."""
+    wanted = columns.values() if isinstance(columns, Mapping) else columns or ()
+    if len(fields) > 1 or fields[0] in wanted:
+        return
+    for other, format in DELIMITED.items():
+        if other != delimiter and other in fields[0]:
+            raise ValueError(
+                f"{what} has one column, {fields[0][:60]!r}: it looks separated by {other!r}, not by {delimiter!r}; "
+                f"say the format {format} (data.format, or --format of predict), or separate it by {delimiter!r}"
+            )
 
 
 def _row(fields: list[str], width: int, at: dict[str, int], place: Place, named: bool) -> Row | BadRow:
@@ -68,14 +93,20 @@ def _quoted(source: Source, delimiter: str) -> Fields:
             fields = next(reader, None)
         except csv.Error as error:
             spread = f" (the row ends on line {feed.last})" if feed.last > feed.first else ""
-            reason = f"the row is no CSV: {error}{spread}; close or double its quotes"
-            fields = BadRow(path, feed.first, reason)
+            fields = BadRow(path, feed.first, f"the row is no CSV: {_told(error, spread)}")
         for wrong in feed.wrong:
             yield wrong.line, wrong
         feed.wrong.clear()
         if fields is None:
             return
         yield feed.first, fields
+
+
+def _told(error: csv.Error, spread: str) -> str:
+    """What the csv module found wrong, and what to do."""
+    if "new-line character" in str(error):
+        return f"a carriage return (CR) stands in a field without quotes{spread}; quote the field or remove it"
+    return f"{error}{spread}; close or double its quotes"
 
 
 class _Feed:

@@ -45,9 +45,9 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"a file was expected, but {path} is a folder; name one of the files in it{_listed(path)}")
+        raise ValueError(f"a file was expected, but {path} is a folder; name one of the files in it{listed(path)}")
     if not path.exists():
-        raise FileNotFoundError(f"no file is called {path}{_neighbours(path)}")
+        raise FileNotFoundError(f"no file is called {path}{neighbours(path)}")
     with path.open("rb") as plain:
         packed = plain.read(2) == GZIP_MAGIC
         plain.seek(0)
@@ -95,7 +95,18 @@ def read_text(path: str | Path) -> str:
             f"{path} is not UTF-8: byte 0x{raw[at]:02X} at offset {at}; "
             f"convert it: {_conversion(path, _guess_encoding(raw))}"
         ) from error
+    check_line_ends(raw, str(path))
     return text.replace("\r\n", "\n")
+
+
+def check_line_ends(raw: bytes, path: str) -> None:
+    """Raises ValueError for the first bytes of a text whose lines end as old Macs wrote them, in CR alone."""
+    # A CR at the end may be half of a CRLF.
+    if b"\n" not in raw and b"\r" in raw.rstrip(b"\r") and b"\0" not in raw:
+        raise ValueError(
+            f"{path} ends its lines in CR alone, as old Macs did, LF or CRLF was expected; "
+            "convert it: tr '\\r' '\\n' < FILE > NEW"
+        )
 
 
 def read_splits(path: str | Path, fractions: tuple[float, float, float] = (0.90, 0.05, 0.05)) -> Splits:
@@ -116,7 +127,7 @@ def read_splits(path: str | Path, fractions: tuple[float, float, float] = (0.90,
     path = Path(path)
     if not path.is_dir():
         return _cut(read_text(path), path, fractions)
-    files = _text_files(path)
+    files = text_files(path)
     if len(files) == 1:
         return _cut(read_text(files[0]), files[0], fractions)
     found = _by_role(path, files)
@@ -134,7 +145,8 @@ def _cut(text: str, path: Path, fractions: tuple[float, float, float]) -> Splits
     return splits
 
 
-def _text_files(folder: Path) -> list[Path]:
+def text_files(folder: Path) -> list[Path]:
+    """The files of a folder that may hold text, by their names and in their order; see `read_splits`."""
     entries = sorted(folder.iterdir())
     return [entry for entry in entries if entry.is_file() and _is_text(entry.name.lower())]
 
@@ -147,7 +159,7 @@ def _is_text(name: str) -> bool:
 def _by_role(folder: Path, files: list[Path]) -> dict[str, Path]:
     claims: dict[str, list[Path]] = {role: [] for role in ROLES}
     for file in files:
-        roles = _roles(file.name)
+        roles = roles_of(file.name)
         if len(roles) > 1:
             raise ValueError(f"{file} is ambiguous: its name says {' and '.join(roles)}; rename it to say one of them")
         for role in roles:
@@ -161,12 +173,13 @@ def _by_role(folder: Path, files: list[Path]) -> dict[str, Path]:
         wanted = " and ".join(f"{role} (a name with {' or '.join(ROLES[role])})" for role in missing)
         raise ValueError(
             f"the folder {folder} has no file for {wanted}; it must hold one text file, "
-            f"or one each for train, valid and test{_listed(folder)}"
+            f"or one each for train, valid and test{listed(folder)}"
         )
     return {role: claimed[0] for role, claimed in claims.items()}
 
 
-def _roles(name: str) -> list[str]:
+def roles_of(name: str) -> list[str]:
+    """Which parts (train, valid, test) a file's or folder's name says; several where it leaves a doubt."""
     # Letters with marks belong to a word (détest); other scripts write names side by side (红楼梦train).
     parts = re.findall(r"[a-z\u00c0-\u024f\u0300-\u036f]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
     # Whole words first: `testdata.train.txt` is a training file.
@@ -178,14 +191,16 @@ def _joined(part: str, words: tuple[str, ...]) -> bool:
     return bool(re.fullmatch(f"({_BESIDE})?({'|'.join(words)})(ing)?({_BESIDE})?", part))
 
 
-def _listed(folder: Path) -> str:
-    names = [file.name for file in _text_files(folder)]
+def listed(folder: Path) -> str:
+    """The end of a sentence that tells the text files of a folder: " (it has a.txt, b.txt)"."""
+    names = [file.name for file in text_files(folder)]
     if not names:
         return " (it has no text file)"
     return f" (it has {', '.join(names[:6])}{', ...' * (len(names) > 6)})"
 
 
-def _neighbours(path: Path) -> str:
+def neighbours(path: Path) -> str:
+    """The end of a sentence on a path that is not there: the near names, or that its folder is not there either."""
     if not path.parent.is_dir():
         return f": there is no folder {path.parent}; check the path"
     names = [entry.name for entry in path.parent.iterdir()]

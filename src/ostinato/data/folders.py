@@ -13,10 +13,16 @@ UNLABELLED = ("unsup",)
 
 
 def read_folders(labels: Mapping[str, str | Path], options: Options) -> Items:
-    """One file a row, `labels` says in which folder the files of each label lie. Hidden files are left out."""
+    """One file a row, `labels` says in which folder the files of each label lie. Hidden files are left out.
+
+    Raises ValueError for a label without a file.
+    """
     at = by_position(options.columns, 2, "a folder of labels", {"label": 0, "text": 1})
     for label, folder in labels.items():
-        for file in sorted(entry for entry in Path(folder).iterdir() if _is_text(entry)):
+        files = sorted(entry for entry in Path(folder).iterdir() if _is_text(entry))
+        if not files:
+            raise ValueError(f"the folder {folder}, of the label {label!r}, holds no file; fill or remove it")
+        for file in files:
             text = _whole(file)
             if isinstance(text, BadRow):
                 yield text

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ostinato.data.conll import CONLLU, read_conll, read_conllu
-from ostinato.data.delimited import read_csv, read_quoted_tsv, read_tsv
+from ostinato.data.delimited import read_csv, read_quoted_tsv, read_semicolon_csv, read_tsv
 from ostinato.data.folders import label_files, label_folders, read_folders, read_label_files
 from ostinato.data.hub import is_saved, read_hub
 from ostinato.data.jsonl import read_jsonl
-from ostinato.data.lines import read_lines
+from ostinato.data.lines import read_lines, source_name
 from ostinato.data.parallel import parallel_files, read_parallel
 from ostinato.data.plain import FASTTEXT, read_labelled, read_plain
 from ostinato.data.reading import Columns, Items, Options, split_spaces
@@ -30,16 +30,30 @@ class Format(NamedTuple):
 
 def _parallel(files: Any, options: Options) -> Items:
     if not isinstance(files, Mapping):
-        return read_parallel(parallel_files(Path(files), options.columns))
+        return read_parallel(parallel_files(_folder(files), options.columns))
     return read_parallel(files)
 
 
 def _folders(labels: Any, options: Options) -> Items:
-    return read_folders(labels if isinstance(labels, Mapping) else label_folders(Path(labels)), options)
+    return read_folders(labels if isinstance(labels, Mapping) else label_folders(_folder(labels)), options)
 
 
 def _files(labels: Any, options: Options) -> Items:
-    return read_label_files(labels if isinstance(labels, Mapping) else label_files(Path(labels)), options)
+    return read_label_files(labels if isinstance(labels, Mapping) else label_files(_folder(labels)), options)
+
+
+def _hub(source: Any, options: Options) -> Items:
+    if not isinstance(source, str | Path | tuple):
+        raise ValueError(f"a data set's name or folder was expected, but {source_name(source)} is a stream; name it")
+    return read_hub(source, options)
+
+
+def _folder(source: Any) -> Path:
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        return Path(source)
+    name = source_name(source)
+    there = "is none" if name != str(source) or Path(name).exists() else "is not there"
+    raise ValueError(f"a folder was expected, but {name} {there}; name the folder of the files, or another format")
 
 
 FORMATS: Registry = Registry("format")
@@ -47,6 +61,7 @@ FORMATS |= {
     "lines": Format(read_plain, "one text a line", ("txt",)),
     "labelled": Format(read_labelled, "a label, a space and a text a line (TREC, SST, fastText)"),
     "csv": Format(read_csv, "comma-separated, with a header line; fields may be quoted", ("csv",)),
+    "semicolon-csv": Format(read_semicolon_csv, "as csv, separated by semicolons (European spreadsheets)"),
     "tsv": Format(read_tsv, "tab-separated, with a header line; quotes are literal", ("tsv",)),
     "quoted-tsv": Format(read_quoted_tsv, "tab-separated, with a header line; fields may be quoted"),
     "jsonl": Format(read_jsonl, "one JSON object a line", ("jsonl", "ndjson")),
@@ -59,7 +74,7 @@ FORMATS |= {
     "parallel": Format(_parallel, "files whose lines n belong together (column -> file)"),
     "folders": Format(_folders, "a folder a label, a file a text (aclImdb)"),
     "files": Format(_files, "a file a label, a line a text (MR)"),
-    "datasets": Format(read_hub, "Hugging Face datasets, by name or from save_to_disk; needs the extra `data`"),
+    "datasets": Format(_hub, "Hugging Face datasets, by name or from save_to_disk; needs the extra `data`"),
 }
 
 
@@ -133,8 +148,7 @@ def told_format(source: str) -> str:
     path = Path(source)
     if path.is_dir():
         return _of_folder(path)
-    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    return next((name for name, known in FORMATS.items() if suffix in known.suffixes), "lines")
+    return _by_suffix(path) or "lines"
 
 
 def format_of(source: Anything) -> str:
@@ -148,9 +162,15 @@ def format_of(source: Anything) -> str:
     path = Path(source)
     if path.is_dir():
         return _of_folder(path)
+    told = _by_suffix(path)
+    if told not in (None, "lines"):  # a .txt may be anything
+        return told
+    return _of_content([line for _, line in islice(read_lines(path), 100) if isinstance(line, str)])
+
+
+def _by_suffix(path: Path) -> str | None:
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    told = next((name for name, known in FORMATS.items() if suffix in known.suffixes and name != "lines"), None)
-    return told or _of_content([line for _, line in islice(read_lines(path), 100) if isinstance(line, str)])
+    return next((name for name, known in FORMATS.items() if suffix in known.suffixes), None)
 
 
 def _of_mapping(source: Mapping[str, str | Path]) -> str:

@@ -37,15 +37,24 @@ def read_hub(source: tuple[str | Path, str] | str | Path, options: Options) -> I
     """The rows of one split, (name, split); a dataset of one split needs no split. The line is the row, counted from 1.
 
     Class labels become their names, also in lists of them (tags of tokens). Raises UnknownNameError for an unknown
-    split or column.
+    split or column, ValueError where several splits are there and none is named.
     """
     name, split = source if isinstance(source, tuple) else (source, None)
     splits = hub_splits(name)
-    if split is None and len(splits) == 1:
+    if split is None:
         split = next(iter(splits))
+        if len(splits) > 1:
+            raise ValueError(
+                f"{name} has the splits {', '.join(splits)}, one was expected; name it{_inner(name, split)}"
+            )
     if split not in splits:
         raise UnknownNameError(f"{name}: no split is called {split!r}{near(str(split), splits)}")
     yield from _rows(splits[split], f"{name}:{split}", options)
+
+
+def _inner(name: str | Path, split: str) -> str:
+    # `save_to_disk` wrote each split into a folder of its own, which can be read by itself.
+    return f", such as {Path(name) / split}" if is_saved(Path(name)) else ""
 
 
 def _rows(table: Any, path: str, options: Options) -> Iterator[Row | BadRow]:

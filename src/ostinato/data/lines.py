@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ostinato.data.files import GZIP_MAGIC, open_bytes
+from ostinato.data.files import GZIP_MAGIC, check_line_ends, open_bytes
 from ostinato.data.table import BadRow
 
 Source = str | Path | BinaryIO
@@ -30,7 +30,7 @@ def read_lines(source: Source) -> Iterator[Line]:
     """The lines of a source, blank ones too; CRLF counts as LF, a byte-order mark is dropped.
 
     A line that is longer than LONGEST bytes, not UTF-8 or with a NUL byte comes as a BadRow; the next ones come all the
-    same. Raises what `open_bytes` raises, and ValueError for a stream of gzip data.
+    same. Raises what `open_bytes` raises, and ValueError for a stream of gzip data and for lines that end in CR alone.
     """
     for first, texts in _chunks(source, source_name(source)):
         yield from enumerate(texts, first)
@@ -81,7 +81,7 @@ def _chunks(source: Source, path: str) -> Iterator[tuple[int, list[str | BadRow]
         # read1 gives what a pipe holds now; read would wait for a whole block.
         read = file.read if isinstance(source, str | Path) and path == str(source) else _soonest(file)
         while block := read(BLOCK):
-            if number == 1 and not tail:
+            if number == 1 and not tail and not dropping:
                 _check_start(block, path)
             if dropping:
                 _, newline, block = block.partition(b"\n")
@@ -127,6 +127,7 @@ def _check_start(block: bytes, path: str) -> None:
         )
     if block.startswith(GZIP_MAGIC):
         raise ValueError(f"{path} is gzip data, text was expected; give the file's path, or unpack it with gunzip -c")
+    check_line_ends(block, path)
 
 
 def _too_long(path: str, number: int, unit: str = "line") -> BadRow:

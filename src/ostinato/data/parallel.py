@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from ostinato.data.files import _text_files as text_files
-from ostinato.data.files import open_bytes
+from ostinato.data.files import open_bytes, text_files
 from ostinato.data.lines import Line, read_lines
 from ostinato.data.reading import Columns, Items
 from ostinato.data.table import BadRow, Place, Row

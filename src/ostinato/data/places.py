@@ -4,11 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ostinato.data.files import ROLES
-from ostinato.data.files import _listed as listed
-from ostinato.data.files import _neighbours as neighbours
-from ostinato.data.files import _roles as roles
-from ostinato.data.files import _text_files as text_files
+from ostinato.data.files import ROLES, listed, neighbours, roles_of, text_files
 from ostinato.data.hub import hub_splits, is_saved
 from ostinato.data.parallel import parallel_files
 from ostinato.data.reading import Columns
@@ -38,6 +34,33 @@ def find_parts(path: str | Path, format: str, named: Mapping[str, Part | None], 
     return _by_name(folder, format, columns)
 
 
+def to_answer(folder: Path, column: str) -> Path | None:
+    """Of a folder of parallel files the one that holds `column` (seq.in, or its ending de); None where there is none.
+
+    Raises ValueError for a folder with several parts of a data set, which names the one that is likely meant.
+    """
+    inner, files = _folders_in(folder), text_files(folder)
+    claims: dict[str, list[Path]] = {}
+    for entry in (*inner, *files):
+        for part in roles_of(entry.name):
+            claims.setdefault(part, []).append(entry)
+    if len(claims) > 1:
+        part = next(part for part in ("test", "valid", "train") if part in claims)
+        likely = next((entry for entry in claims[part] if _holds(entry, column)), claims[part][0])
+        raise ValueError(
+            f"one source was expected, but {folder} holds several parts of a data set "
+            f"({', '.join(part for part in PARTS if part in claims)}); name the one to answer for, such as {likely}"
+        )
+    if inner or not any(_holds(file, column) for file in files):
+        return None
+    return parallel_files(folder, {column: column}, files)[column]
+
+
+def _holds(file: Path, column: str) -> bool:
+    name = file.name.removesuffix(".gz")
+    return name == column or name.endswith(f".{column}")
+
+
 def _source(folder: Path, name: Part, format: str, columns: Columns) -> Any:
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file, so no part can be named in it; give the folder as path")
@@ -57,7 +80,7 @@ def _existing(folder: Path, name: str) -> Path:
 
 
 def _by_name(folder: Path, format: str, columns: Columns) -> dict[str, Any]:
-    inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    inner = _folders_in(folder)
     claims = _claims(folder, inner)
     if "train" in claims:
         chosen = {part: _only(folder, part, found) for part, found in claims.items()}
@@ -76,6 +99,10 @@ def _by_name(folder: Path, format: str, columns: Columns) -> dict[str, Any]:
     return {part: _only(folder, part, found) for part, found in claims.items()}
 
 
+def _folders_in(folder: Path) -> list[Path]:
+    return [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+
+
 def _inside(folder: Path, format: str, columns: Columns) -> Any:
     """The source in a part's own folder."""
     if format == "parallel":
@@ -92,7 +119,7 @@ def _inside(folder: Path, format: str, columns: Columns) -> Any:
 def _claims(folder: Path, entries: list[Path]) -> dict[str, list[Path]]:
     claims: dict[str, list[Path]] = {}
     for entry in entries:
-        found = roles(entry.name)
+        found = roles_of(entry.name)
         if len(found) > 1:
             raise ValueError(f"{entry} is ambiguous: its name says {' and '.join(found)}; name the parts' files")
         for role in found:

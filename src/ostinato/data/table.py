@@ -47,11 +47,13 @@ class Table:
     """Columns of equal length: `columns["text"][i]` is the text of row i, which stands at `places[i]`.
 
     A column holds str, or list[str] where a row is a list of tokens. `skipped` are the rows left out, with reasons.
+    `cut`: we held these rows out of others; otherwise they were given as a part, as of a published set, and are all it.
     """
 
     columns: dict[str, list[Field]]
     places: list[Place]
     skipped: tuple[BadRow, ...] = ()
+    cut: bool = False
 
     def __len__(self) -> int:
         return len(self.places)
@@ -79,7 +81,7 @@ class Table:
         """The rows at `indices` ([N] of any integer type), in that order; without `skipped`."""
         chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
         columns = {name: [column[index] for index in chosen] for name, column in self.columns.items()}
-        return Table(columns, [self.places[index] for index in chosen])
+        return Table(columns, [self.places[index] for index in chosen], cut=self.cut)
 
     @staticmethod
     def join(tables: Iterable["Table"]) -> "Table":

@@ -25,6 +25,9 @@ class Labeller(nn.Module):
         heads: name -> what is asked.
         weights: name -> how much a head's loss counts; 1 where it is not named.
         learned: the weights are learnt instead: Σ_h exp(-s_h) L_h + s_h (Kendall et al. 2018, eq. 10, for classes).
+        adversarial: training also learns from each row with its vectors moved to where the loss grows fastest (Miyato,
+            Dai & Goodfellow 2017), so far in parts of their own length, ‖r‖ = adversarial ‖v‖ over the row; 0: not. The
+            published step, 5 for vectors of variance 1, is 0.02 for rows of 250 words and 256 features.
 
     Raises:
         ValueError: a head pools the last step, and reads another number of directions than the body has.
@@ -37,6 +40,7 @@ class Labeller(nn.Module):
         heads: Mapping[str, Head],
         weights: Mapping[str, float] | None = None,
         learned: bool = False,
+        adversarial: float = 0.0,
     ) -> None:
         super().__init__()
         for head in heads.values():
@@ -46,6 +50,7 @@ class Labeller(nn.Module):
         self.body = body
         self.heads = nn.ModuleDict(heads)
         self.weights = {name: (weights or {}).get(name, 1.0) for name in heads}
+        self.adversarial = adversarial
         self.log_variance = nn.Parameter(torch.zeros(len(heads))) if learned else None  # s of each head
 
     def forward(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
@@ -68,12 +73,24 @@ class Labeller(nn.Module):
 
     def losses(self, x: Tensor, targets: Mapping[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
         """The loss of each head, in nats."""
-        scores = self(x, lengths)
+        return self._losses(self.embedder(x, lengths), targets, lengths)
+
+    def _losses(self, vectors: Tensor, targets: Mapping[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
+        scores = self.judge(vectors, lengths)
         return {name: self.head(name).loss(scores[name], target, lengths) for name, target in targets.items()}
 
     def loss(self, x: Tensor, targets: Mapping[str, Tensor], lengths: Tensor) -> Tensor:
-        """The weighted sum of the heads' losses."""
-        losses = self.losses(x, targets, lengths)
+        """The weighted sum of the heads' losses; with `adversarial`, while training, its mean over both readings."""
+        vectors = self.embedder(x, lengths)
+        loss = self._sum(self._losses(vectors, targets, lengths))
+        if not (self.adversarial and self.training and loss.requires_grad):
+            return loss
+        (slope,) = torch.autograd.grad(loss, vectors, retain_graph=True)
+        sizes = [t.detach().flatten(1).norm(dim=1).view(-1, 1, 1) for t in (vectors, slope)]
+        step = slope * (self.adversarial * sizes[0] / sizes[1].clamp(min=torch.finfo(slope.dtype).tiny))
+        return (loss + self._sum(self._losses(vectors + step, targets, lengths))) / 2
+
+    def _sum(self, losses: Mapping[str, Tensor]) -> Tensor:
         if self.log_variance is None:
             return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         s = dict(zip(self.heads, self.log_variance, strict=True))

@@ -171,7 +171,8 @@ def _resolved(job: Job[R, Any], recipe: R, device: torch.device) -> R:
         place: Any = values
         for section in sections:
             place = place.get(section, {})
-        if place.get(last) is not None:
+        # What is not there may be a name on the hub, which is no path.
+        if place.get(last) is not None and Path(place[last]).exists():
             place[last] = str(Path(place[last]).resolve())
     if recipe.dtype == "auto":
         cuda = device.type == "cuda"

@@ -39,7 +39,8 @@ def build(
     built = body.build(model, reader.d_out)
     heads = {name: _head(name, head, codec, built, found.get(name), length) for name, head in recipe.heads.items()}
     weights = {name: head.weight for name, head in recipe.heads.items()}
-    made = Labeller(reader, built.body, heads, weights, learned=model.balance == "learned")
+    learned = model.balance == "learned"
+    made = Labeller(reader, built.body, heads, weights, learned=learned, adversarial=model.adversarial)
     body.begin(model, made)
     if model.pretrained:
         return made, from_run(made, model, codec)

@@ -41,6 +41,7 @@ class Model(Body):
     unknown: float = Field(default=0.0, ge=0, lt=1)  # chance of words seen once to be read as unknown while training
     characters: Characters = Characters()
     sentences: Sentences | None = None  # given: the text is a document of sentences
+    adversarial: float = Field(default=0.0, ge=0)  # how far words move against the model while training, see Labeller
     balance: Literal["fixed", "learned"] = "fixed"  # weights of the heads' losses
 
 

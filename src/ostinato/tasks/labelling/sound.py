@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...data import tags as schemes
@@ -75,14 +76,17 @@ def seen(
 ) -> tuple[dict[str, Table], dict[str, list[int]]]:
     """The tables without rows whose answer was never seen in training, if such are to be skipped; which rows stay.
 
+    A part that was given, not cut by us, keeps them: they count as missed, or its figures were those of another set.
+
     Raises:
-        ValueError: no row of a part stays.
+        ValueError: rows are not to be skipped, or no row of a part stays.
     """
     strict = [name for name, head in recipe.heads.items() if not head.tagging and head.unseen == "refuse"]
     found, kept = {}, {}
     for part, table in tables.items():
         bad: dict[int, BadRow] = {}
-        for name in strict:
+        kept_whole = recipe.data.skip_bad_rows and not table.cut
+        for name in () if kept_whole else strict:
             for i, answers in enumerate(gold[part][name]):
                 try:
                     codec.names[name].encode(answers)
@@ -102,7 +106,7 @@ def _without(table: Table, bad: dict[int, BadRow], recipe: LabellingRecipe) -> T
     if len(bad) == len(table):
         raise ValueError(f"{first}; and no other row of {first.path} can be used")
     kept = table.rows([i for i in range(len(table)) if i not in bad])
-    return Table(kept.columns, kept.places, (*table.skipped, *bad.values()))
+    return replace(kept, skipped=(*table.skipped, *bad.values()))
 
 
 def _misfit(name: str, head: Head, tags: Sequence[str], tokens: Any, scheme: str | None) -> str:
