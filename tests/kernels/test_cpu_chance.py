@@ -148,7 +148,7 @@ def test_dropout_leaves_zeros_past_the_lengths_and_lets_nothing_out_of_there() -
 
 def test_dropout_elsewhere_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "dropout", None)
-    few, half = torch.ones(64, 63), torch.ones(64, 64, dtype=torch.bfloat16)
+    few, half = torch.ones(64, 63), torch.ones(64, 64, dtype=torch.float16)
     for x in (few, half):
         torch.manual_seed(2)
         got = chance.dropout(x, 0.5)
@@ -156,3 +156,14 @@ def test_dropout_elsewhere_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(got, torch.nn.functional.dropout(x, 0.5))
     draws = torch.func.vmap(lambda x: chance.dropout(x, 0.5), randomness="different")(torch.ones(2, 64, 64))
     assert not torch.equal(draws[0], draws[1])
+
+
+def test_numbers_of_bfloat16_are_dropped_as_those_of_float32() -> None:
+    x = torch.randn(64, 65).bfloat16().requires_grad_()
+    torch.manual_seed(1)
+    got = chance.dropout(x, 0.3)
+    torch.manual_seed(1)
+    want = chance.dropout(x.detach().float(), 0.3).bfloat16()
+    assert got.dtype == torch.bfloat16 and torch.equal(got, want)
+    got.float().sum().backward()
+    assert x.grad is not None and torch.equal(x.grad != 0, want != 0)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from .. import tree
 
+DTYPES = (torch.float32, torch.float64)  # that our kernels draw
 MANY = 1 << 12  # numbers that are worth waking threads for
 
 
@@ -28,18 +29,19 @@ def bernoulli(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
 def dropout(x: Tensor, p: float, lengths: Tensor | None = None) -> Tensor:
     """x / (1 - p), and zeros with chance p in [0, 1), as `torch.nn.functional.dropout` makes them.
 
-    Past the lengths [B] of a [B, T, ...] zeros stand, whatever stood there.
-    On the CPU our own kernel draws, from two words of torch's generator; elsewhere, and for few numbers, torch does.
+    Past the lengths [B] of a [B, T, ...] zeros stand, whatever stood there. On the CPU our own kernel draws, from two
+    words of torch's generator; elsewhere, and for few numbers, torch does.
     """
-    if p and _ours(x, x.numel()):
+    if p and _ours(x, x.numel(), (*DTYPES, torch.bfloat16)):
         from .cpu import chance
 
-        return chance.dropout(x, p, lengths)
+        wide = x if x.dtype in DTYPES else x.float()
+        return chance.dropout(wide, p, lengths).to(x.dtype)
     return tree.masked(F.dropout(x, p), lengths)
 
 
-def _ours(like: Tensor, count: int) -> bool:
+def _ours(like: Tensor, count: int, dtypes: tuple[torch.dtype, ...] = DTYPES) -> bool:
     """Whether our kernels may draw so many numbers: nobody follows the operations, and it pays."""
     watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    plain = not watched and peek_interpreter_stack() is None and like.dtype in (torch.float32, torch.float64)
-    return plain and like.is_cpu and count >= MANY
+    plain = not watched and peek_interpreter_stack() is None
+    return plain and like.is_cpu and like.dtype in dtypes and count >= MANY
