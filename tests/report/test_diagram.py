@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ostinato.cells import GRU, LSTM
 from ostinato.layers import Bidirectional, Dropout, LearnedState, Pointwise, Residual, Stack
+from ostinato.models import Seq2Seq
 from ostinato.recurrence import Recurrence
 from ostinato.recurrent import Cell
 from ostinato.report import (
@@ -21,20 +22,30 @@ from ostinato.report import (
     mermaid_unrolled,
     parts,
 )
+from ostinato.report.raster import png
 
 _NODE = re.compile(r'([A-Za-z][A-Za-z0-9_]*)(?:\["[^"]*"\]|\(\["[^"]*"\]\)):::(\w+)')
 _EDGE = re.compile(r'([A-Za-z][A-Za-z0-9_]*) -->(?:\|"([^"]*)"\|)? ([A-Za-z][A-Za-z0-9_]*)')
 _CLASS = re.compile(r"classDef (\w+) [\w:#,]+")
+_GROUP = re.compile(r'subgraph (\w+)\["([^"]*)"\]')
 
 
 def read(text: str) -> tuple[list[str], set[tuple[str, str, str]]]:
-    """Nodes and edges of a flowchart. Fails on any line outside its grammar, any edge without its nodes, any double."""
+    """Nodes and edges of a flowchart. Fails on any line outside its grammar, any edge without its nodes, any double.
+
+    The nodes of a group have its name before theirs: "decoder/y".
+    """
     first, *lines = text.strip().split("\n")
     assert first in ("flowchart LR", "flowchart BT")
-    nodes, edges, used, classes = [], [], set(), set()
+    nodes, edges, used, classes, group = [], [], set(), set(), ""
+    places = {}
     for line in map(str.strip, lines):
-        if found := _NODE.fullmatch(line):
+        if (found := _GROUP.fullmatch(line)) or line == "end":
+            assert bool(found) != bool(group), "no group lies in another, and each ends"
+            group = f"{found[2]}/" if found else ""
+        elif found := _NODE.fullmatch(line):
             nodes.append(found[1])
+            places[found[1]] = group + found[1]
             used.add(found[2])
         elif found := _EDGE.fullmatch(line):
             edges.append((found[1], found[2] or "", found[3]))
@@ -45,8 +56,8 @@ def read(text: str) -> tuple[list[str], set[tuple[str, str, str]]]:
     assert len(set(nodes)) == len(nodes) and len(set(edges)) == len(edges)
     assert {end for a, _, b in edges for end in (a, b)} <= set(nodes)
     assert used <= classes
-    assert "end" not in nodes  # a word of Mermaid's own
-    return nodes, set(edges)
+    assert "end" not in nodes and not group  # a word of Mermaid's own
+    return list(places.values()), {(places[a], label, places[b]) for a, label, b in edges}
 
 
 class Language(nn.Module):
@@ -57,6 +68,13 @@ class Language(nn.Module):
         self.head = nn.Linear(8, 50)
         if tied:
             self.head.weight = self.embedding.weight
+
+
+def translator(attention: str = "general", layers: int = 1) -> Seq2Seq:
+    """Its encoder reads both ways."""
+    encoder = Stack(*[Bidirectional(GRU(d, 3), GRU(d, 3)) for d in (4, 6)[:layers]])
+    body = Stack(*[GRU(d, 5) for d in (4, 5)[:layers]])
+    return Seq2Seq(20, 30, 4, encoder, 6, body, 5, attention)
 
 
 class Leaky(Cell[Tensor]):
@@ -98,6 +116,7 @@ def test_parts_are_in_the_order_of_the_data_with_sizes() -> None:
         nn.LSTM(3, 4, num_layers=2, bidirectional=True),
         nn.Sequential(nn.Embedding(5, 3), Bidirectional(GRU(3, 4), GRU(3, 4)), nn.Linear(8, 2)),
         nn.Linear(2, 2),
+        translator(),
     ],
 )
 def test_counts_of_the_parts_add_up_to_the_models(model: nn.Module) -> None:
@@ -197,6 +216,9 @@ def test_a_diagram_needs_a_step_and_an_unrolled_one_a_state() -> None:
         mermaid_unrolled(nn.Linear(2, 2))
 
 
+SVG = "{http://www.w3.org/2000/svg}"
+
+
 def svg(model: nn.Module) -> ElementTree.Element:
     return ElementTree.fromstring(drawing(model))
 
@@ -212,8 +234,82 @@ def test_the_drawing_shows_each_part_at_three_steps_with_shapes_and_states() -> 
     assert "then Dropout 0.1" in words
 
 
-def test_boxes_and_words_of_a_drawing_do_not_overlap() -> None:
-    root = svg(nn.Sequential(Language(), Bidirectional(GRU(50, 4), GRU(50, 4)), nn.Linear(8, 3)))
+def boxes(root: ElementTree.Element) -> dict[str, list[tuple[float, float]]]:
+    """Name -> the middle (x, y) of each of its boxes."""
+    names = {(float(t.attrib["x"]), float(t.attrib["y"])): "".join(t.itertext()) for t in root.iter(f"{SVG}text")}
+    found: dict[str, list[tuple[float, float]]] = {}
+    for rect in root.iter(f"{SVG}rect"):
+        x, y, w, h = (float(rect.attrib[key]) for key in ("x", "y", "width", "height"))
+        middle = (x + w / 2, y + h / 2)
+        found.setdefault(names[middle[0], middle[1] + 4.5], []).append(middle)
+    return found
+
+
+def paths(root: ElementTree.Element, **attributes: str) -> list[str]:
+    given = {key.replace("_", "-"): value for key, value in attributes.items()}
+    return [p.attrib["d"] for p in root.iter(f"{SVG}path") if given.items() <= p.attrib.items()]
+
+
+@pytest.mark.parametrize("attention", ["none", "general"])
+def test_an_encoder_and_a_decoder_are_two_drawings_and_attention_goes_from_one_to_the_other(attention: str) -> None:
+    model = translator(attention)
+    root = svg(model)
+    words, found = said(root), boxes(root)
+    assert {"encoder", "decoder", "x1", "x3", "y0", "y2", "y3"} <= set(words)
+    counts = [int(w.split(" param")[0].replace(",", "")) for w in words if w.endswith(" parameters")]
+    assert sum(counts) == sum(p.numel() for p in model.parameters())
+    heights = {name: sorted({y for _, y in middles}) for name, middles in found.items()}
+    above, below = heights["Embedding"]  # the decoder's, the encoder's
+    (body,), (encoder,) = heights["gru"], heights["Bidirectional"]
+    assert body < above < encoder < below
+    # Nothing goes up from the encoder into the decoder's embedding: it reads what was written before.
+    ups = re.findall(r"M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)", " ".join(paths(root)))
+    assert not [up for up in ups if up[0] == up[2] and float(up[1]) > encoder - 23 and float(up[3]) < above + 23]
+    looks = [d for d in paths(root, stroke_dasharray="4 4") if "V" in d]
+    ends = {tuple(map(float, re.search(r"V([\d.]+)H([\d.]+)$", d).groups())) for d in looks}  # type: ignore[union-attr]
+    assert ends == {(y, x + 56) for x, y in found.get("Attention", [])}
+    assert len(ends) == (0 if attention == "none" else 3)
+    assert len(png(drawing(model))) > 1000
+
+
+def test_the_flowchart_of_an_encoder_and_a_decoder_is_two_groups() -> None:
+    nodes, edges = read(mermaid_model(translator()))
+    chain = ["encoder/x", "encoder/e0", "encoder/e1", "encoder/e2"]
+    other = ["decoder/r", *(f"decoder/d{i}" for i in range(6)), "decoder/y"]
+    assert {node for node in nodes if "/" in node} == set(chain + other)
+    across = {(a, label, b) for a, label, b in edges if a.split("/")[0] != b.split("/")[0]}
+    assert across == {
+        ("encoder/e2", "memory", "decoder/d3"),
+        ("encoder/e2", "last state", "b0"),
+        ("b0", "", "decoder/d2"),
+    }
+    steps = set(itertools.pairwise(chain)) | set(itertools.pairwise(other))
+    assert {(a, b) for a, label, b in edges if a != b} == steps | {(a, b) for a, _, b in across}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_encoder_and_a_decoder_are_unrolled_each_for_itself(layers: int) -> None:
+    model = translator(layers=layers)
+    nodes, edges = read(mermaid_unrolled(model, 2))
+    assert all("/" in node for node in nodes)
+    across = {(a, label, b) for a, label, b in edges if a.split("/")[0] != b.split("/")[0]}
+    stems = [""] if layers == 1 else ["1_", "2_"]
+    begins = {(f"encoder/ef{s}2", "first state", f"decoder/dh{s}0") for s in stems}
+    begins |= {(f"encoder/eb{s}1", "first state", f"decoder/dh{s}0") for s in stems}
+    top = stems[-1]
+    looks = {(f"encoder/e{d}{top}{s}", "attention", f"decoder/y{t}") for d in "fb" for s in (1, 2) for t in (1, 2)}
+    assert across == begins | looks
+    assert {(a, b) for a, _, b in edges if a.startswith("decoder/r")} == {
+        (f"decoder/r{t}", f"decoder/dh{stems[0]}{t}") for t in (1, 2)
+    }
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.Sequential(Language(), Bidirectional(GRU(50, 4), GRU(50, 4)), nn.Linear(8, 3)), translator(layers=2)],
+)
+def test_boxes_and_words_of_a_drawing_do_not_overlap(model: nn.Module) -> None:
+    root = svg(model)
     width = float(root.attrib["width"])
     boxes = []
     for rect in root.iter("{http://www.w3.org/2000/svg}rect"):

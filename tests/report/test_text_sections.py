@@ -87,6 +87,12 @@ def test_a_section_without_its_key_is_not_there(tmp_path: Path, value: Any) -> N
     assert sections == ["result", "comparison", "model", "parameters"]
 
 
+@pytest.mark.parametrize(("word", "told"), [("ü…", True), ("…ü", True), ("…", False), ("ü", False)])
+def test_characters_that_are_cut_are_explained_where_there_are_any(tmp_path: Path, word: str, told: bool) -> None:
+    _, found = page(tmp_path, attention=[{"source": ["ein", word], "target": ["a"], "weights": [[0.9, 0.1]]}])
+    assert ("with … where it is cut" in found.text) is told
+
+
 def test_shares_are_read_as_per_cent_and_compared_by_points(tmp_path: Path) -> None:
     _, found = page(tmp_path)
     assert "89.12%test accuracy" in found.text

@@ -102,6 +102,25 @@ def test_the_figures_of_a_run_are_found_again(run: Path) -> None:
     assert found["test/perplexity"] == pytest.approx(metrics_then["test/perplexity"], rel=1e-6)
 
 
+def test_another_text_is_scored_from_end_to_end(run: Path, tmp_path: Path) -> None:
+    """Oracle: the same lines as the test part of a folder."""
+    other, alone, folder = tmp_path / "other.txt", tmp_path / "alone", tmp_path / "parts"
+    for made in (alone, folder):
+        made.mkdir()
+    for path in (other, alone / "text.txt", folder / "test.txt"):
+        path.write_text(sentences(40, seed=9))
+    for part in ("train", "valid"):
+        (folder / f"{part}.txt").write_text(sentences(5, seed=10))
+    found = evaluate_run(run, (f"data.path={other}",))
+    assert found["test/blanks"] == 40 * 3
+    assert {name.partition("/")[0] for name in found} == {"test"}
+    assert evaluate_run(run, (f"data.path={alone}",)) == found
+    parts = evaluate_run(run, (f"data.path={folder}",))
+    assert {name: parts[name] for name in found} == found and parts["valid/blanks"] == 15
+    cut = evaluate_run(run, (f"data.path={other}", "data.fractions=[0.5,0.25,0.25]"))
+    assert cut["valid/blanks"] < 40 and cut["test/blanks"] < 40
+
+
 @torch.no_grad()
 def test_figures_are_those_of_each_blank_by_itself(lines: Path) -> None:
     made = recipe(lines, "model.layers=2", "data.batch_valid=7")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ostinato.data.buckets import fitted
-from ostinato.models.seq2seq import GoldShare
+from ostinato.models.seq2seq import GoldShare, Seq2Seq
 from ostinato.tasks.translation import Codec, Pairs, TranslationRecipe, TranslationTask, Translator
 from ostinato.tasks.translation.baselines import without_attention
 from ostinato.tasks.translation.extras import bins, extras, length_curve, padding
@@ -66,7 +66,24 @@ def test_the_first_word_is_the_entry_it_is_elsewhere() -> None:
     assert row[0] == row[-2] and len(row) == 4
     assert codec.pieces(row.tolist(), "source") == ["dog", "and", "dog", "</s>"]
     # A byte alone may be no text, and a control character would break a picture.
-    assert codec.pieces(codec.read(["\x01é"])[0].tolist(), "source") == ["Ġ", "ā", "Ã", "©", "</s>"]
+    assert codec.pieces(codec.read(["\x01é"])[0].tolist(), "source") == ["␣", "\\x01", "é…", "…é", "</s>"]
+
+
+def test_pieces_of_characters_can_be_read() -> None:
+    codec = Codec.train(PairData(max_size=262), ["小狗"] * 9, ["小狗"] * 9)
+
+    def shown(text: str) -> list[str]:
+        return codec.pieces(codec.read([text])[0].tolist(), "source")
+
+    assert shown("小狗") == ["小狗", "</s>"]  # all of its bytes are one entry
+    assert shown("小猫。") == ["小", "猫…", "…猫…", "…猫", "。…", "…。…", "…。", "</s>"]
+    assert shown("für") == ["␣", "f", "ü…", "…ü", "r", "</s>"]
+    _, first, second, end = codec.read(["ü"])[0].tolist()
+    written = [first, first, second, end]  # a model may write bytes that are no character
+    assert codec.pieces(written, "target") == ["\\xc3", "ü…", "…ü", "</s>"]
+    # Each sign ends in the byte 80 and begins with E4: these two are the first entry that is made.
+    codec = Codec.train(PairData(max_size=257), ["一伀一倀伀"] * 9, ["."])
+    assert shown("一伀") == ["␣", "一…", "…一…", "…一伀…", "…伀…", "…伀", "</s>"]
 
 
 def test_lower_folds_the_source_alone() -> None:
@@ -187,6 +204,7 @@ def test_a_small_file_is_learnt_by_heart(folder: Path) -> None:
     figures = evaluate(made, model, "test")
     assert figures["test/bleu"] > 95 and figures["test/chrf"] > 95 and figures["test/nats_per_token"] < 0.1
     assert all("|version:2." in note for note in made.notes()) and len(made.notes()) == 2
+    assert isinstance(model, Seq2Seq)
     shown = extras(made, model.eval())
     picture = shown["attention"][0]
     assert [len(row) for row in picture["weights"]] == [len(picture["source"])] * len(picture["target"])

@@ -1,9 +1,9 @@
 """Encoder and decoder: one sequence into another of another length (Sutskever et al. 2014, Bahdanau et al. 2015)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,12 @@ class Seq2Seq(nn.Module):
 
     The decoder streams: `model.decoder.step(ids, state)`, from the state that `model.encode` gives.
     """
+
+    # For drawings: what belongs to which side, in the order of the data. The bridge goes from one to the other.
+    chains: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "encoder": ("embedding", "dropout", "encoder"),
+        "decoder": tuple(f"decoder.{name}" for name in ("embedding", "dropout", "body", "attention", "join", "head")),
+    }
 
     def __init__(
         self,

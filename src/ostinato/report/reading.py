@@ -20,6 +20,8 @@ _LEGEND = (
     f'Orange</span> words speak for what the model said, <span class="word" style="background:rgba({_BLUE},.4)">'
     "blue</span> ones against it; the stronger, the more (gradient times input)."
 )
+_MAPS = "Each row is a word that was written; the stronger, the more it looked there."
+_CUT = " A character whose bytes are several tokens stands at each of them, with … where it is cut."
 
 
 def mistakes(results: Mapping[str, Any]) -> str:
@@ -77,7 +79,10 @@ def attention(results: Mapping[str, Any], figures: Path) -> str:
     maps = [row for row in rows if "source" in row][:_MOST_MAPS]
     out = [_map(row, i, figures) for i, row in enumerate(maps, start=1)]
     if out:
-        out.insert(0, '<p class="dim">Each row is a word that was written; the stronger, the more it looked there.</p>')
+        cut = _CUT * any(
+            _is_cut(str(word)) for row in maps for side in ("source", "target") for word in row.get(side) or ()
+        )
+        out.insert(0, f'<p class="dim">{_MAPS}{cut}</p>')
     pooled = [row for row in rows if "source" not in row]
     if pooled:
         out.append(
@@ -85,6 +90,10 @@ def attention(results: Mapping[str, Any], figures: Path) -> str:
         )
     several = len({row.get("head") for row in pooled}) > 1
     return "".join(out) + "".join(_pooled(row, several) for row in pooled)
+
+
+def _is_cut(word: str) -> bool:
+    return len(word) > 1 and (word[0] == "…" or word[-1] == "…")
 
 
 def _map(row: Mapping[str, Any], number: int, figures: Path) -> str:

@@ -37,17 +37,20 @@ class Predictor(ABC):
                 kind = type(text).__name__
                 raise ValueError(f"text {number} is a {kind}; each must be a str, or a list of str")
         for number, text in enumerate(texts, start=1):
-            if reason := self.refuses(text):
+            if reason := _refused(text, self):
                 raise ValueError(f"text {number} ({str(text)[:40]!r}) {reason}")
         return self.answers(texts, n_best) if texts else []
 
     @abstractmethod
     def answers(self, texts: Sequence[Input], n_best: int) -> list[dict[str, Any]]:
-        """What `predict` gives, for one text or more that can be read."""
+        """What `predict` gives, for one text or more that can be read; none is judged here."""
 
     @abstractmethod
     def refuses(self, text: Input) -> str:
-        """Why a text cannot be read and what to do, such as "has no token; leave it out"; "" where it can."""
+        """Why a text cannot be read and what to do, such as "has no token; leave it out"; "" where it can.
+
+        A list of tokens that comes here holds str alone, and no empty one.
+        """
 
     @abstractmethod
     def reads(self) -> str:
@@ -57,24 +60,15 @@ class Predictor(ABC):
     def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
         """An answer as rows of a table, one or several; None is a blank line."""
 
+    @final
     def stream(self, texts: Iterable[Input], n_best: int = 1) -> Iterator[tuple[Input, dict[str, Any]]]:
         """The texts with their answers, in their order, holding a few hundred at a time.
 
-        Where `texts` raises, what came before is answered first.
+        For texts that are judged already, as `chosen` does it: to judge may be to encode, and that is not done twice.
         """
-        waiting, broken = iter(texts), None
-        while broken is None:
-            chunk: list[Input] = []
-            try:
-                for text in islice(waiting, CHUNK):
-                    chunk.append(text)
-            except ValueError as error:
-                broken = error
-            if chunk:
-                yield from zip(chunk, self.predict(chunk, n_best), strict=True)
-            elif broken is None:
-                return
-        raise broken
+        waiting = iter(texts)
+        while chunk := list(islice(waiting, CHUNK)):
+            yield from zip(chunk, self.answers(chunk, n_best), strict=True)
 
 
 def load(run: str | Path) -> Predictor:
@@ -104,9 +98,19 @@ def chosen(row: Row, predictor: Predictor, column: str | None) -> Input:
     field = row.fields[name]
     if not field or (isinstance(field, str) and field.isspace()):
         raise BadRow(*row.place, f"column {name!r} is empty; fill it or drop the row")
-    if reason := predictor.refuses(field):
+    if reason := _refused(field, predictor):
         raise BadRow(*row.place, f"the text {reason}")
     return field
+
+
+def _refused(text: Input, predictor: Predictor) -> str:
+    """Why a predictor cannot read a text; "" where it can."""
+    for place, token in enumerate(() if isinstance(text, str) else text, start=1):
+        if not isinstance(token, str):
+            return f"has a {type(token).__name__} at place {place} of its list; each must be a str"
+        if not token:
+            return f"has an empty token at place {place} of its list; leave it out"
+    return predictor.refuses(text)
 
 
 def task_of(path: Path) -> str:

@@ -1,12 +1,14 @@
 """What every task does to use a run that is trained: its recipe with what may change, and its weights."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from ..data.files import read_text
 from ..registry import tasks
 from ..train import checkpoint
 from ..train.recipe import Recipe, read, refuse_changes, validate
@@ -15,6 +17,7 @@ from .run import Run, RunError
 
 R = TypeVar("R", bound=Recipe)
 M = TypeVar("M", bound=nn.Module)
+C = TypeVar("C")
 
 
 def as_trained(run: Run, schema: type[R]) -> R:
@@ -61,3 +64,32 @@ def restored(model: M, run: Run, recipe: Recipe) -> M:
     model.to(torch.float64 if recipe.dtype == "float64" else torch.float32)
     checkpoint.restore(model, checkpoint.load(run.weights)[0], run.weights)
     return model.to(device_of(recipe.device)).eval()
+
+
+def loaded(found: tuple[Run, R], read: Callable[[Path], C], build: Callable[[R, C], M]) -> tuple[M, R, C]:
+    """The trained model of what `opened` found, in eval mode; its recipe; and what makes numbers of its texts.
+
+    Args:
+        read: the codec from its file. build: the model, before its weights.
+
+    Raises:
+        CheckpointError: the weights do not fit. ValueError, OSError: as `read`.
+    """
+    run, recipe = found
+    codec = read(run.tokenizer)
+    return restored(build(recipe, codec), run, recipe), recipe, codec
+
+
+def codec_of(path: Path, form: str, version: int, made: Callable[[dict[str, Any]], C]) -> C:
+    """What makes numbers of a task's texts, `made` from the JSON of its file.
+
+    Raises:
+        ValueError: the file is not of that form and version, or `made` misses something in it.
+    """
+    try:
+        body: dict[str, Any] = json.loads(read_text(path))
+        if (body.get("format"), body.get("version")) != (form, version):
+            raise ValueError(f"format {form!r}, version {version} was expected")
+        return made(body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.files import read_splits, read_text
+from ...data.files import read_splits, read_text, text_files
 from ...data.tokens import SPLIT
 from ...data.vocabulary import PAD, UNKNOWN, Vocabulary
 from ...storage import atomic_write
 from ...train.recipe import RecipeError
+from ..trained import codec_of
 from .recipe import BlanksRecipe, Data
 
 FORMAT, VERSION = "ostinato blanks", 1
@@ -56,26 +57,22 @@ class Codec:
     @staticmethod
     def load(path: Path) -> "Codec":
         """What `save` wrote. Raises ValueError where the file is not of that form."""
-        try:
-            body: dict[str, Any] = json.loads(read_text(path))
-            if (body.get("format"), body.get("version")) != (FORMAT, VERSION):
-                raise ValueError(f"format {FORMAT!r}, version {VERSION} was expected")
-            return Codec(body["tokens"], body["lower"], Vocabulary.from_json(json.dumps(body["words"])))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error
+        return codec_of(path, FORMAT, VERSION, _codec)
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sentences of each part, ids [T], and the (sentence, place) of each scored blank of valid and test."""
+    """The sentences of each part, ids [T], and the (sentence, place) of each scored blank of all but train."""
 
     codec: Codec
     parts: dict[str, list[Tensor]]
     blanks: dict[str, list[tuple[int, int]]]
 
     @classmethod
-    def read(cls, recipe: BlanksRecipe, codec: Codec | None = None) -> "Sentences":
+    def read(cls, recipe: BlanksRecipe, codec: Codec | None = None, whole: bool = False) -> "Sentences":
         """Reads the recipe's text; the vocabulary is `codec`'s, or made from the training part.
+
+        With `whole`, which goes with a codec, a text in one file is not cut: all of it is "test".
 
         Raises:
             RecipeError: no data.path, or a part without a word to hide. ValueError, OSError: as `read_splits`.
@@ -86,7 +83,7 @@ class Sentences:
                 f"recipe {recipe.name or recipe.task} needs a text ({recipe.about.needs or 'a sentence a line'}): "
                 "add -o data.path=FILE_OR_FOLDER"
             )
-        texts = {part: _lines(text, data) for part, text in read_splits(data.path, data.fractions)._asdict().items()}
+        texts = {part: _lines(text, data) for part, text in _parts(Path(data.path), data.fractions, whole).items()}
         if codec is None:
             words = Vocabulary.build(
                 texts["train"], min_count=data.min_count, max_size=data.max_size, specials=SPECIALS
@@ -101,7 +98,8 @@ class Sentences:
                     f"the {part} part of {data.path} has no line of two words with a known one; lower data.min_count, "
                     "or check data.tokens"
                 )
-        return cls(codec, parts, {part: _hidden(parts[part], data.places, recipe.seed) for part in ("valid", "test")})
+        scored = (part for part in parts if part != "train")
+        return cls(codec, parts, {part: _hidden(parts[part], data.places, recipe.seed) for part in scored})
 
     def save(self, path: Path) -> None:
         self.codec.save(path)
@@ -121,9 +119,18 @@ class Sentences:
         yield from ()
 
 
+def _codec(body: dict[str, Any]) -> Codec:
+    return Codec(body["tokens"], body["lower"], Vocabulary.from_json(json.dumps(body["words"])))
+
+
 def known(ids: Tensor) -> Tensor:
     """Which ids are words that may be hidden: unknown ones could not be named."""
     return ids >= len(SPECIALS)
+
+
+def _parts(path: Path, fractions: tuple[float, float, float], whole: bool) -> dict[str, str]:
+    files = text_files(path) if path.is_dir() else [path]
+    return {"test": read_text(files[0])} if whole and len(files) == 1 else read_splits(path, fractions)._asdict()
 
 
 def _lines(text: str, data: Data) -> list[list[str]]:

@@ -48,7 +48,7 @@ class BlanksTask(Task[BlankBatch]):
 
     def __init__(self, recipe: BlanksRecipe, sentences: Sentences, device: torch.device) -> None:
         self.recipe, self.sentences, self.device = recipe, sentences, device
-        self.rows = sentences.parts["train"]
+        self.rows = sentences.parts.get("train", [])  # none where a text is only scored
         self._order: tuple[int, list[Tensor]] = (-1, [])
 
     def model(self) -> Filler:

@@ -11,7 +11,8 @@ from ...models.filler import Filler
 from ...train.loop import evaluate
 from ..job import device_of
 from ..predictor import Input, Predictor
-from ..trained import opened, restored
+from ..run import Run
+from ..trained import as_trained, elsewhere, loaded, opened
 from .recipe import BlanksRecipe
 from .sentences import GAP, Codec, Sentences
 from .task import BlanksTask, build
@@ -79,13 +80,22 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Filler, BlanksRec
     Raises:
         RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
     """
-    run, recipe = opened(path, BlanksRecipe, overrides, EVALUATED, FIXED)
-    codec = Codec.load(run.tokenizer)
-    return restored(build(recipe, codec), run, recipe), recipe, codec
+    return loaded(opened(path, BlanksRecipe, overrides, EVALUATED, FIXED), Codec.load, build)
 
 
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
-    """The metrics of a trained model on its own text, or on the one that `data.path=...` names."""
+    """The metrics of a trained model on its own text, or on the one that `data.path=...` names.
+
+    Another text in one file is scored from end to end, as "test"; `data.fractions=...` cuts it instead. Of a
+    folder the valid and the test part are scored.
+
+    Raises: as `load`, and as `Sentences.read`.
+    """
     model, recipe, codec = load(path, overrides)
-    task = BlanksTask(recipe, Sentences.read(recipe, codec), device_of(recipe.device))
-    return {**evaluate(task, model, "valid"), **evaluate(task, model, "test")}
+    own = as_trained(Run.open(path), BlanksRecipe)
+    whole = elsewhere(path, recipe) and recipe.data.fractions == own.data.fractions
+    task = BlanksTask(recipe, Sentences.read(recipe, codec, whole), device_of(recipe.device))
+    found: dict[str, float] = {}
+    for split in task.sentences.blanks:
+        found |= evaluate(task, model, split)
+    return found

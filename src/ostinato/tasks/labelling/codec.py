@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ...data.buckets import widen
-from ...data.files import read_text
 from ...data.tags import converted
 from ...data.tokens import SPLIT
 from ...data.vocabulary import Vocabulary
 from ...storage import atomic_write
 from ..table import GIVEN, TextData
+from ..trained import codec_of
 
 FORMAT, VERSION = "ostinato labelling", 1
 DIGIT = re.compile(r"\d")
@@ -110,16 +110,7 @@ class Codec:
     @staticmethod
     def load(path: Path) -> "Codec":
         """What `save` wrote. Raises ValueError where the file is not of that form."""
-        try:
-            body: dict[str, Any] = json.loads(read_text(path))
-            if body.get("format") != FORMAT or body.get("version") != VERSION:
-                raise ValueError(f"format {FORMAT!r}, version {VERSION} was expected")
-            parsed = {head: _vocabulary(names) for head, names in body["names"].items()}
-            letters = None if body["letters"] is None else _vocabulary(body["letters"])
-            words, longest, cut = _vocabulary(body["words"]), body["longest"], body["sentences"]
-            return Codec(TextData(**body["data"]), words, letters, longest, parsed, cut, body["schemes"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error
+        return codec_of(path, FORMAT, VERSION, _codec)
 
 
 READING = ("text", "tokens", "lower", "digits", "replace", "max_length")
@@ -145,6 +136,13 @@ def vocabulary(data: TextData, rows: Iterable[Sequence[str]]) -> Vocabulary:
     """Of the folded tokens of the training part."""
     folded = (fold(data, row) for row in rows)
     return Vocabulary.build(folded, min_count=data.min_count, max_size=data.max_size)
+
+
+def _codec(body: dict[str, Any]) -> Codec:
+    names = {head: _vocabulary(names) for head, names in body["names"].items()}
+    letters = None if body["letters"] is None else _vocabulary(body["letters"])
+    words, longest, cut = _vocabulary(body["words"]), body["longest"], body["sentences"]
+    return Codec(TextData(**body["data"]), words, letters, longest, names, cut, body["schemes"])
 
 
 def _vocabulary(body: Any) -> Vocabulary:

@@ -10,7 +10,7 @@ from ...models.heads import Decision
 from ...train.loop import evaluate
 from ..job import device_of
 from ..predictor import Input, Predictor
-from ..trained import elsewhere, opened, restored
+from ..trained import elsewhere, loaded, opened
 from .build import build
 from .codec import READING, Codec
 from .examples import Examples
@@ -27,7 +27,11 @@ class LabellingPredictor(Predictor):
 
     A class: {"label", "confidence"}; labels: {"labels": [{"label", "confidence"}]}; tags: {"tokens", "tags",
     "confidence": [one a token], "spans": [{"label", "text", "start", "end"}]}, the spans where tags write chunks. With
-    several heads these stand under the heads' names. Confidences are probabilities.
+    several heads these stand under the heads' names. Confidences are probabilities; of tags the marginal one of each.
+
+    With `n_best` more than 1 each head's answer also has "n_best", the best first: classes and labels as above, each
+    label by itself; of tags whole sequences over the same tokens, {"tags", "confidence", "spans"}, where the one
+    confidence is the probability of the sequence.
     """
 
     def __init__(self, model: Labeller, recipe: LabellingRecipe, codec: Codec) -> None:
@@ -56,9 +60,17 @@ class LabellingPredictor(Predictor):
         for name, decision in best.items():
             answer = self._told(name, tokens, decision)
             if ranked:
-                answer["n_best"] = [self._told(name, tokens, other) for other in ranked[name]]
+                answer["n_best"] = [self._ranked(name, tokens, other) for other in ranked[name]]
             found[name] = answer
         return found if len(found) > 1 else next(iter(found.values()))
+
+    def _ranked(self, name: str, tokens: list[str], decision: Decision) -> dict[str, Any]:
+        """One of the n best."""
+        told = self._told(name, tokens, decision)
+        if "tags" in told:
+            del told["tokens"]
+            told["confidence"] = decision.confidence[0]  # a sequence's probability, which stands at each of its steps
+        return told
 
     def _told(self, name: str, tokens: list[str], decision: Decision) -> dict[str, Any]:
         head = self.recipe.heads[name]
@@ -78,13 +90,7 @@ class LabellingPredictor(Predictor):
 
     def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
         if len(self.recipe.heads) == 1 and self.recipe.tagging:
-            others = answer.get("n_best", [])
-            for t, token in enumerate(answer["tokens"]):
-                row = {"token": token, "tag": answer["tags"][t], "confidence": answer["confidence"][t]}
-                if others:
-                    row["n_best"] = [(other["tags"][t], other["confidence"][t]) for other in others]
-                yield row
-            yield None
+            yield from _taggings(answer) if "n_best" in answer else _tagged(answer)
             return
         heads = {"": answer} if len(self.recipe.heads) == 1 else answer
         row = {}
@@ -93,13 +99,27 @@ class LabellingPredictor(Predictor):
         yield {**row, "text": source if isinstance(source, str) else " ".join(source)}
 
 
+def _tagged(answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+    """A tagger's answer: a row a token, and a blank line."""
+    for token, tag, sure in zip(answer["tokens"], answer["tags"], answer["confidence"], strict=True):
+        yield {"token": token, "tag": tag, "confidence": sure}
+    yield None
+
+
+def _taggings(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Its n best: a row a sequence, for each has one probability."""
+    text = " ".join(answer["tokens"])
+    for rank, one in enumerate(answer["n_best"], start=1):
+        yield {"rank": rank, "tags": " ".join(one["tags"]), "confidence": one["confidence"], "text": text}
+
+
 def _flat(answer: dict[str, Any]) -> dict[str, Any]:
     """One head's answer as columns."""
     columns: dict[str, Any] = {}
     if "tags" in answer:
         columns = {"tags": " ".join(answer["tags"])}
         if "n_best" in answer:
-            columns["n_best"] = [(" ".join(one["tags"]), one["confidence"][0]) for one in answer["n_best"]]
+            columns["n_best"] = [(" ".join(one["tags"]), one["confidence"]) for one in answer["n_best"]]
         return columns
     if "label" in answer:
         columns = {"label": answer["label"], "confidence": answer["confidence"]}
@@ -131,11 +151,13 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Labeller, Labelli
     Raises:
         RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
     """
-    run, recipe = opened(path, LabellingRecipe, overrides, EVALUATED, FIXED)
-    codec = Codec.load(run.tokenizer)
-    plain = recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": None, "pretrained": None})})
-    # What may follow what comes with the weights.
-    return restored(build(plain, codec, {})[0], run, recipe), recipe, codec
+    return loaded(opened(path, LabellingRecipe, overrides, EVALUATED, FIXED), Codec.load, _bare)
+
+
+def _bare(recipe: LabellingRecipe, codec: Codec) -> Labeller:
+    """The model before its weights, which bring what it began from, and which tag may follow which."""
+    model = recipe.model.model_copy(update={"vectors": None, "pretrained": None})
+    return build(recipe.model_copy(update={"model": model}), codec, {})[0]
 
 
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:

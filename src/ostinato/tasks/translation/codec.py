@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.files import read_text
 from ...data.tokens import Tokenizer
 from ...storage import atomic_write
+from ..trained import codec_of
+from .pieces import pieces
 from .recipe import PairData
 
 FORMAT, VERSION = "ostinato translation", 1
@@ -77,9 +78,10 @@ class Codec:
         return " ".join(self.target.decode(list(ids)).split())
 
     def pieces(self, ids: Iterable[int], side: str) -> list[str]:
-        """Each id alone as text that can be read: for pictures. The boundary is shown as </s>."""
-        tokenizer = self.source if side == "source" else self.target
-        return ["</s>" if i == tokenizer.size else _piece(tokenizer, i) for i in ids]
+        """Each id as text that can be read: for pictures; see `pieces`. The boundary is shown as </s>."""
+        tokenizer, ids = self.source if side == "source" else self.target, list(ids)
+        shown = iter(pieces(tokenizer, [i for i in ids if i != tokenizer.size]))
+        return ["</s>" if i == tokenizer.size else next(shown) for i in ids]
 
     def save(self, path: Path) -> None:
         body = {
@@ -94,15 +96,13 @@ class Codec:
     @staticmethod
     def load(path: Path) -> "Codec":
         """What `save` wrote. Raises ValueError where the file is not of that form."""
-        try:
-            body: dict[str, Any] = json.loads(read_text(path))
-            if body.get("format") != FORMAT or body.get("version") != VERSION:
-                raise ValueError(f"format {FORMAT!r}, version {VERSION} was expected")
-            source = Tokenizer.from_json(json.dumps(body["source"]))
-            target = source if body["target"] is None else Tokenizer.from_json(json.dumps(body["target"]))
-            return Codec(source, target, bool(body["lower"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error
+        return codec_of(path, FORMAT, VERSION, _codec)
+
+
+def _codec(body: dict[str, Any]) -> Codec:
+    source = Tokenizer.from_json(json.dumps(body["source"]))
+    target = source if body["target"] is None else Tokenizer.from_json(json.dumps(body["target"]))
+    return Codec(source, target, bool(body["lower"]))
 
 
 def _vocabulary(kind: str, texts: Iterable[str], least: int, most: int | None) -> Tokenizer:
@@ -132,8 +132,3 @@ def _encoded(tokenizer: Tokenizer, texts: Iterable[str]) -> list[list[int]]:
         else:
             rows[-1].append(i)
     return rows if spaced else []
-
-
-def _piece(tokenizer: Tokenizer, i: int) -> str:
-    text = tokenizer.decode([i]).strip()
-    return text if text and text.isprintable() and "\ufffd" not in text else tokenizer.itos[i]

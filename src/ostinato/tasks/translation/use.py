@@ -9,7 +9,7 @@ from ...stream import Hypothesis
 from ...train.loop import evaluate
 from ..job import device_of
 from ..predictor import Input, Predictor
-from ..trained import elsewhere, opened, restored
+from ..trained import elsewhere, loaded, opened
 from .build import build
 from .codec import Codec
 from .pairs import Pairs
@@ -69,9 +69,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Seq2Seq, Translat
     Raises:
         RunError, CheckpointError, RecipeError: the folder, the weights or an override do not fit.
     """
-    run, recipe = opened(path, TranslationRecipe, overrides, EVALUATED, FIXED)
-    codec = Codec.load(run.tokenizer)
-    return restored(build(recipe, codec), run, recipe), recipe, codec
+    return loaded(opened(path, TranslationRecipe, overrides, EVALUATED, FIXED), Codec.load, build)
 
 
 def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
