@@ -78,7 +78,7 @@ def confusion_matrix(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 
 def _counts(predicted: Tensor, truth: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each class how often it was said rightly, how often it was said, and how often it is true: [classes] float64."""
+    """Of each class how often it was said rightly, how often it was said, and how often true, [classes] float64."""
     matrix = confusion_matrix(predicted, truth, classes).double()
     return matrix.diagonal(), matrix.sum(0), matrix.sum(1)
 
