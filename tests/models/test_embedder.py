@@ -6,6 +6,7 @@ import torch
 
 from ostinato.cells import GRU, LSTM
 from ostinato.models import CharacterConvolution, CharacterReader, Embedder
+from ostinato.models.embedder import hashed
 
 
 def spelt(*words):
@@ -104,3 +105,34 @@ def test_what_does_not_fit_is_told():
     embedder = Embedder(20, 6, characters=CharacterConvolution(9, 3, 4))
     with pytest.raises(ValueError, match=r"\[B, T, 1 \+ C\] int64, each word followed by its letters, no axis empty"):
         embedder(torch.ones(2, 3, dtype=torch.int64))
+
+
+def test_a_pair_of_neighbours_has_a_vector_of_its_own() -> None:
+    """Oracle: the two tables by hand; a pair is told by both words and their order, and padding by none."""
+    embedder = Embedder(20, 6, pairs=1000).eval()
+    assert embedder.pairs is not None
+    ids = torch.tensor([[5, 7, 5, 7, 0], [7, 5, 0, 0, 0]])
+    lengths = torch.tensor([4, 2])
+    assert torch.equal(embedder(ids, lengths), embedder.words(ids))  # it begins at zero
+    with torch.no_grad():
+        embedder.pairs.weight[1:].normal_()
+    pair = (embedder(ids, lengths) - embedder.words(ids)).detach()
+    torch.testing.assert_close(pair[0, 1], pair[0, 3])
+    torch.testing.assert_close(pair[0, 2], pair[1, 1])
+    first = [pair[0, 0], pair[0, 1], pair[0, 2], pair[1, 0]]
+    assert all(not torch.allclose(a, b) for i, a in enumerate(first) for b in first[:i])
+    assert not pair[0, 4].any() and not pair[1, 2:].any()
+    assert int(hashed(torch.randint(2, 10**6, (50, 50)), 1000).max()) == 999
+    with pytest.raises(ValueError, match="2 or more"):
+        Embedder(20, 6, pairs=1)
+
+
+def test_pairs_are_dropped_as_words_are() -> None:
+    torch.manual_seed(0)
+    embedder = Embedder(20, 6, pairs=5000, word_dropout=0.4).train()
+    assert embedder.pairs is not None
+    torch.nn.init.ones_(embedder.pairs.weight)
+    torch.nn.init.zeros_(embedder.words.weight)
+    y = embedder(torch.randint(2, 20, (30, 40)))
+    assert y.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+    assert 0.3 < float((y[..., 0] == 0).double().mean()) < 0.5

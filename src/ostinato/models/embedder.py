@@ -1,7 +1,7 @@
 """Words as vectors: of the word itself, and of its letters, which know words that were never seen.
 
 Sources: letters by a recurrent network, Ling et al. 2015, Lample et al. 2016; by a convolution, dos Santos & Zadrozny
-2014, Ma & Hovy 2016; word dropout over the vocabulary, Gal & Ghahramani 2016.
+2014, Ma & Hovy 2016; word dropout over the vocabulary, Gal & Ghahramani 2016; hashed pairs, Joulin et al. 2017.
 """
 
 from abc import ABC, abstractmethod
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import tree
+from ..kernels.chance import dropout
 from ..layers import Bidirectional, Pool
 from ..layers.dropout import Drop
 from ..recurrent import Recurrent
@@ -99,6 +100,8 @@ class Embedder(nn.Module):
         word_dropout: share of the vocabulary whose vectors are zero in a training batch.
         unknown_dropout: chance of each word to be read as the unknown one while training, so that this one is learnt;
             its letters stay. One number, or [words] with one a word: for rare words only.
+        pairs: rows of a second table, whose vector for a word and the one before it is added to the word's; a hash says
+            which row a pair has. It begins at zero, so that a pair that was never seen says nothing. 0: no such table.
 
     Attributes:
         d_out: width, and the letters' d_out if they are read.
@@ -116,9 +119,16 @@ class Embedder(nn.Module):
         characters: Characters | None = None,
         word_dropout: float = 0.0,
         unknown_dropout: float | Tensor = 0.0,
+        pairs: int = 0,
     ) -> None:
         super().__init__()
+        if pairs < 0 or pairs == 1:
+            raise ValueError(f"pairs is 0, or the rows of a table of 2 or more, and is {pairs}")
         self.words = _embedding(words, width)
+        self.pairs = None
+        if pairs:
+            self.pairs = nn.Embedding(pairs, width, padding_idx=0)
+            nn.init.zeros_(self.pairs.weight)
         self.characters = characters
         self.word_dropout = word_dropout
         chances = torch.as_tensor(unknown_dropout, dtype=torch.float32)
@@ -153,15 +163,24 @@ class Embedder(nn.Module):
 
     def _look_up(self, ids: Tensor) -> Tensor:
         if not self.training:
-            return self.words(ids)
+            return self._summed(ids)
         chances = self.get_buffer("unknown_dropout")
         if chances.any():
             chance = chances[ids] if chances.ndim else chances.expand(ids.shape)
             ids = ids.masked_fill(chance.bernoulli().bool() & (ids != 0), UNKNOWN)
-        vectors = self.words(ids)
-        if not self.word_dropout:
+        return self._summed(ids)
+
+    def _summed(self, ids: Tensor) -> Tensor:
+        vectors = self._rows(self.words, ids)
+        return (
+            vectors if self.pairs is None else vectors + self._rows(self.pairs, hashed(ids, self.pairs.num_embeddings))
+        )
+
+    def _rows(self, table: nn.Embedding, ids: Tensor) -> Tensor:
+        vectors = table(ids)
+        if not (self.training and self.word_dropout):
             return vectors
-        kept = F.dropout(torch.ones_like(self.words.weight[:, :1]), self.word_dropout)
+        kept = dropout(torch.ones_like(table.weight[:, :1]), self.word_dropout)
         return vectors * F.embedding(ids, kept)
 
     def _spelt(self, letters: Tensor, characters: Characters) -> Tensor:
@@ -187,6 +206,13 @@ class Embedder(nn.Module):
                 f"lengths must lie in 0..{x.shape[1]}, the padded length, and reach from {int(lengths.min())} to "
                 f"{int(lengths.max())}"
             )
+
+
+def hashed(ids: Tensor, rows: int) -> Tensor:
+    """For each of the ids [B, T] the number, 1 .. rows - 1, of the pair that it ends; 0 for padding."""
+    before = F.pad(ids[:, :-1], (1, 0))
+    # A prime far above any vocabulary: pairs that are near each other lie apart.
+    return torch.where(ids == 0, 0, (before * 15_485_863 + ids) % (rows - 1) + 1)
 
 
 def spans(ids: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ def build(
         characters=_letters(recipe, codec),
         word_dropout=model.dropout.words,
         unknown_dropout=_singletons(codec.words, model.unknown),
+        pairs=model.pairs,
     )
     reader = _sentences(model, embedder)
     built = body.build(model, reader.d_out)

@@ -39,6 +39,7 @@ class Model(Body):
     vectors: str | None = None  # GloVe, word2vec or fastText file that the embedding starts from
     pretrained: str | None = None  # a run of `ostinato train language`: words known to both, and the layers, start so
     unknown: float = Field(default=0.0, ge=0, lt=1)  # chance of words seen once to be read as unknown while training
+    pairs: int = Field(default=0, ge=0)  # rows of a table of hashed pairs of neighbouring words; 0: none
     characters: Characters = Characters()
     sentences: Sentences | None = None  # given: the text is a document of sentences
     adversarial: float = Field(default=0.0, ge=0)  # how far words move against the model while training, see Labeller
