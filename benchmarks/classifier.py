@@ -96,11 +96,13 @@ class Usual(nn.Module):
         return nn.functional.cross_entropy(self.linear(torch.cat([most, mean], 1)), targets["label"])
 
 
-def gradients(model: nn.Module, ids: Tensor, wanted: Tensor, lengths: Tensor, dtype: str = "float32") -> list[Tensor]:
+def gradients(
+    model: "Labeller | Usual", ids: Tensor, wanted: Tensor, lengths: Tensor, dtype: str = "float32"
+) -> list[Tensor]:
     """The loss, and its gradients by the embedding and the readout."""
     model.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-        loss = model.loss(ids, {"label": wanted}, lengths)  # type: ignore[operator]
+        loss = model.loss(ids, {"label": wanted}, lengths)
     model.zero_grad()
     loss.backward()
     kept = [p.grad for p in model.parameters()]

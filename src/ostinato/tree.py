@@ -75,6 +75,12 @@ def masked(y: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.where(inside.view(*inside.shape, *[1] * (y.ndim - 2)), y, y.new_zeros(()))
 
 
+def watched() -> bool:
+    """Whether somebody follows operations (torch.compile, a dispatch mode, vmap): then there are no plain values."""
+    traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return traced or peek_interpreter_stack() is not None
+
+
 def permuted(x: Tensor, rows: Tensor, inverse: Tensor | None = None) -> Tensor:
     """The rows of `x` [N, ...] in another order: row n of the result is x[rows[n]].
 
@@ -82,7 +88,7 @@ def permuted(x: Tensor, rows: Tensor, inverse: Tensor | None = None) -> Tensor:
         rows: [N] int64, each of 0..N-1 once.
         inverse: [N] int64, the permutation that leads back, if known: one that is its own inverse.
     """
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or peek_interpreter_stack() is not None:
+    if watched():
         return x.index_select(0, rows)
     return _Permuted.apply(x, rows, rows.argsort() if inverse is None else inverse)
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F
 
 from .. import tree
@@ -42,6 +41,4 @@ def dropout(x: Tensor, p: float, lengths: Tensor | None = None) -> Tensor:
 
 def _ours(like: Tensor, count: int, dtypes: tuple[torch.dtype, ...] = DTYPES) -> bool:
     """Whether our kernels may draw so many numbers: nobody follows the operations, and it pays."""
-    watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    plain = not watched and peek_interpreter_stack() is None
-    return plain and like.is_cpu and like.dtype in dtypes and count >= MANY
+    return not tree.watched() and like.is_cpu and like.dtype in dtypes and count >= MANY

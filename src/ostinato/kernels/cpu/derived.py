@@ -118,7 +118,7 @@ class Derived:
                 arrays |= {f"xdrive{i}": leaf.x, f"bdrive{i}": shift}
             else:
                 arrays[f"drive{i}"] = leaf
-        self._over_time(direction, arrays, rows, steps, options.lengths)
+        self._over_time(direction, arrays, options.lengths, rows, steps)
         yield Run(direction, rows, steps, arrays, options)
         last = [arrays[f"last{i}"] for i in range(len(start))]
         return arrays["out"], last, [arrays[name] for name in self.plan.forward_arrays if keep]
@@ -140,7 +140,7 @@ class Derived:
         arrays |= {f"dinitial{i}": torch.zeros_like(s) for i, s in enumerate(start)}
         arrays |= {f"drive{i}": d for i, d in enumerate(leaves) if i not in self.inside}
         arrays |= {"cot": cot, "sums": cot.new_zeros(rows, max(1, self.plan.sums))}
-        self._over_time(direction, arrays, rows, steps, options.lengths)
+        self._over_time(direction, arrays, options.lengths, rows, steps)
         yield Run(direction, rows, steps, arrays, options)
         outers = [self._outer(left, right, arrays, start, options) for _, left, right in self.plan.products]
         inner = len(outers)
@@ -217,12 +217,10 @@ class Derived:
         found |= {f"initial{i}": s for i, s in enumerate(options.initial or start)}
         return found | {f"{last}{i}": torch.empty_like(s) for i, s in enumerate(start)}
 
-    def _over_time(
-        self, direction: Direction, arrays: dict[str, Tensor], rows: int, steps: int, lengths: Tensor | None
-    ) -> None:
+    def _over_time(self, direction: Direction, arrays: dict[str, Tensor], lengths: Tensor | None, *size: int) -> None:
         """The arrays over time that the direction writes; zero where rows have ended."""
         names = [name for name in direction.arrays if name in self.plan.sequences and name not in arrays]
-        made = {name: self.machine.empty(rows, steps, self.plan.sequences[name]) for name in names}
+        made = {name: self.machine.empty(*size, self.plan.sequences[name]) for name in names}
         if lengths is not None:
             self.machine.clear([*made.values()], lengths)
         arrays |= made

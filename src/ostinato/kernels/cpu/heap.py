@@ -25,7 +25,8 @@ def keep_freed() -> bool:
         return False
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018  # musl has a mallopt that does nothing
-        return bool(library.mallopt(_MMAP_MAX, 0) and library.mallopt(_TRIM_THRESHOLD, _NEVER))
-    except (OSError, AttributeError):
+    except OSError:
         return False
+    if not hasattr(library, "gnu_get_libc_version"):  # musl, whose mallopt does nothing
+        return False
+    return bool(library.mallopt(_MMAP_MAX, 0) and library.mallopt(_TRIM_THRESHOLD, _NEVER))

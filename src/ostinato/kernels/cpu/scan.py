@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.utils import _pytree as pytree
 
 from ... import tree
@@ -57,7 +56,7 @@ def _ordered(call: Call) -> tuple[Call, Tensor | None]:
 
 
 def _descend(lengths: Tensor) -> bool:
-    return peek_interpreter_stack() is None and bool((lengths[1:] <= lengths[:-1]).all())
+    return not tree.watched() and bool((lengths[1:] <= lengths[:-1]).all())
 
 
 def _taken(t: Tensor | None, rows: Tensor) -> Tensor | None:
