@@ -9,7 +9,7 @@ demo: .venv/.demo
 	$(BIN)/ostinato demo
 
 test: .venv/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 check: .venv/.test
 	$(BIN)/ruff format --check .
