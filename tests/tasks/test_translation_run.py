@@ -140,3 +140,15 @@ def test_a_missing_column_is_told_with_those_there_are(cli: Command, folder: Pat
     assert said.code == 2 and "no column is called 'eng'; did you mean en?" in said.err
     said = cli("train", "translation", "--run", tmp_path / "run")
     assert said.code == 2 and "needs pairs of sentences" in said.err and "-o data.path=" in said.err
+
+
+def test_a_renamed_column_is_read_from_tables_of_the_same_names(cli: Command, folder: Path, tmp_path: Path) -> None:
+    sides = [(folder / f"train.{side}").read_text(encoding="utf-8").splitlines() for side in ("de", "en")]
+    table = tmp_path / "pairs.tsv"
+    table.write_text("".join(f"{de}\t{en}\n" for de, en in [("german", "english"), *zip(*sides, strict=True)]))
+    renamed = (*SHORT, "data.format=tsv", "data.columns.de=german", "data.columns.en=english")
+    said = cli("train", "translation", "--run", tmp_path / "run", *options(f"data.path={table}", *renamed))
+    assert said.code == 0, said.err
+    said = cli("predict", tmp_path / "run", table, "--json")
+    assert said.code == 0, said.err
+    assert [json.loads(line)["text"] for line in said.out.splitlines()] == sides[0]

@@ -39,6 +39,11 @@ class TableData(Section):
     batch_tokens: int | None = Field(default=None, ge=1)  # at most, padding counted
     batch_valid: int = Field(default=128, ge=1)  # rows, when nothing is learnt
 
+    def theirs(self, name: str) -> str:
+        """What the files call the column `name`; a column that is known by its place keeps our name."""
+        found = self.columns.get(name, name) if isinstance(self.columns, dict) else name
+        return found if isinstance(found, str) else name
+
 
 class TextData(TableData):
     """Rows with a text, or with tokens."""

@@ -38,9 +38,7 @@ class LabellingPredictor(Predictor):
         self.model, self.recipe, self.codec = model, recipe, codec
 
     def reads(self) -> str:
-        name, columns = self.recipe.data.text, self.recipe.data.columns
-        theirs = columns.get(name, name) if isinstance(columns, dict) else name
-        return theirs if isinstance(theirs, str) else name
+        return self.recipe.data.theirs(self.recipe.data.text)
 
     def refuses(self, text: Input) -> str:
         if self.codec.sentences is not None and isinstance(text, str):

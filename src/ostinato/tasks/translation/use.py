@@ -32,7 +32,7 @@ class Translator(Predictor):
         self.model, self.recipe, self.codec = model, recipe, codec
 
     def reads(self) -> str:
-        return self.recipe.data.source
+        return self.recipe.data.theirs(self.recipe.data.source)
 
     def refuses(self, text: Input) -> str:
         (row,) = self.codec.read([_joined(text)])
