@@ -76,6 +76,22 @@ def test_numbers_and_lists_of_json_become_text(tmp_path: Path) -> None:
     assert read_table(path).columns == {"a": ["1"], "b": ["0.5"], "c": ["true"], "d": [["1", "x"]], "e": [[]]}
 
 
+def test_a_number_of_json_is_read_as_it_is_written(tmp_path: Path) -> None:
+    digits = "1" * 5000  # more than Python makes an int of
+    path = written(tmp_path, "a.json", f'{{"a": {digits}, "b": 1.50, "c": NaN}}\n')
+    assert read_table(path, columns=["a", "b"]).columns == {"a": [digits], "b": ["1.50"]}
+
+
+def test_a_quote_that_nobody_closes_costs_its_own_line(tmp_path: Path) -> None:
+    good = [f"text {i},{i}" for i in range(200)]
+    path = written(tmp_path, "a.csv", "\n".join(["text,label", *good[:20], '"open,1', *good[20:], '"also', "z,3"]))
+    table = read_table(path, skip_bad=True)
+    assert table.column("text") == [*(row.partition(",")[0] for row in good), "z"]
+    assert [bad.line for bad in table.skipped] == [22, 203]
+    quoted = written(tmp_path, "b.csv", 'text,label\n"one\n\ntwo",1\n')
+    assert read_table(quoted).column("text") == ["one\n\ntwo"]
+
+
 def test_folders_and_files_of_labels(tmp_path: Path) -> None:
     for name in ("pos/0_9.txt", "neg/0_1.txt", "neg/1_2.txt", "unsup/0_0.txt", "neg/.hidden"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

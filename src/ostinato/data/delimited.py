@@ -3,9 +3,10 @@ a character.
 """
 
 import csv
+from collections import deque
 from collections.abc import Iterator, Mapping
 
-from ostinato.data.lines import Source, filled_lines, read_lines, source_name
+from ostinato.data.lines import Line, Source, filled_lines, read_lines, source_name
 from ostinato.data.reading import Columns, Items, Options, by_name, by_position, empty_column
 from ostinato.data.table import BadRow, Field, Place, Row
 
@@ -17,8 +18,8 @@ DELIMITED = {"\t": "tsv", ";": "semicolon-csv", ",": "csv"}
 def read_csv(source: Source, options: Options) -> Items:
     """Comma-separated rows; a quoted field may hold commas, line ends and doubled quotes. The place is the first line.
 
-    The csv module's limit holds: a field of more than 131,072 characters is a bad row, and so is what a quote that
-    nobody closes swallows.
+    The csv module's limit holds: a field of more than 131,072 characters is a bad row. So is a line whose quote nobody
+    closes; what follows it is read as if it were not there.
     """
     return _rows(_quoted(source, ","), source, options, ",")
 
@@ -92,8 +93,9 @@ def _quoted(source: Source, delimiter: str) -> Fields:
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            spread = f" (the row ends on line {feed.last})" if feed.last > feed.first else ""
+            spread = f" (its end was looked for up to line {feed.last})" if feed.last > feed.first else ""
             fields = BadRow(path, feed.first, f"the row is no CSV: {_told(error, spread)}")
+            feed.take_back()
         for wrong in feed.wrong:
             yield wrong.line, wrong
         feed.wrong.clear()
@@ -115,6 +117,8 @@ class _Feed:
     def __init__(self, source: Source) -> None:
         self.lines = read_lines(source)
         self.first = self.last = 0
+        self.row: list[Line] = []  # its lines but the first
+        self.again = deque[Line]()  # lines that come a second time
         self.blank: list[BadRow] = []
         self.wrong: list[BadRow] = []
         self.path = source_name(source)
@@ -122,8 +126,14 @@ class _Feed:
     def __iter__(self) -> "_Feed":
         return self
 
+    def take_back(self) -> None:
+        """The row has no end: it is its first line alone, and the others come again."""
+        self.again.extendleft(reversed(self.row))
+        self.row.clear()
+
     def __next__(self) -> str:
-        for number, text in self.lines:
+        while line := self.again.popleft() if self.again else next(self.lines, None):
+            number, text = line
             if isinstance(text, BadRow):
                 self.wrong.append(text)
             elif not self.first and not text.strip():
@@ -131,6 +141,10 @@ class _Feed:
             else:
                 self.wrong.extend(self.blank)
                 self.blank.clear()
+                if self.first:
+                    self.row.append(line)
+                else:
+                    self.row.clear()
                 self.first, self.last = self.first or number, number
                 return text + "\n"
         raise StopIteration

@@ -53,7 +53,9 @@ def _folder(source: Any) -> Path:
         return Path(source)
     name = source_name(source)
     there = "is none" if name != str(source) or Path(name).exists() else "is not there"
-    raise ValueError(f"a folder was expected, but {name} {there}; name the folder of the files, or another format")
+    told = _by_suffix(Path(name)) if there == "is none" else None
+    other = f"the format of that file, {told} (data.format)" if told else "another format (data.format)"
+    raise ValueError(f"a folder was expected, but {name} {there}; name the folder of the files, or {other}")
 
 
 FORMATS: Registry = Registry("format")
@@ -64,7 +66,7 @@ FORMATS |= {
     "semicolon-csv": Format(read_semicolon_csv, "as csv, separated by semicolons (European spreadsheets)"),
     "tsv": Format(read_tsv, "tab-separated, with a header line; quotes are literal", ("tsv",)),
     "quoted-tsv": Format(read_quoted_tsv, "tab-separated, with a header line; fields may be quoted"),
-    "jsonl": Format(read_jsonl, "one JSON object a line", ("jsonl", "ndjson")),
+    "jsonl": Format(read_jsonl, "one JSON object a line", ("jsonl", "ndjson", "json")),
     "conll": Format(
         read_conll,
         "a token and its tags a line, blank lines between sentences",

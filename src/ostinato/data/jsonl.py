@@ -1,6 +1,7 @@
 """JSON lines: one object a line."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,8 @@ def chosen(row: Mapping[str, Any], keys: Mapping[str, str], *, strict: bool) -> 
             return f"the row has no key {theirs!r}{hint}"
         field = _field(row[theirs])
         if field is None:
-            kind = "null" if row[theirs] is None else f"a {type(row[theirs]).__name__}"
+            value = row[theirs]
+            kind = "null" if value is None else value if isinstance(value, float) else f"a {type(value).__name__}"
             return f"key {theirs!r} holds {kind}; a string, a number or a list of these was expected"
         fields[ours] = field
     empty = empty_column(fields)
@@ -70,12 +72,15 @@ def _keys(options: Options) -> dict[str, str]:
 
 def _object(line: str) -> dict[str, Any] | str:
     try:
-        row = json.loads(line)
+        # A number is its text: how it was written, and however many digits it has.
+        row = json.loads(line, parse_int=str, parse_float=str)
     # Thousands of nested brackets exhaust the parser.
     except (json.JSONDecodeError, RecursionError) as error:
         return f"the row is no JSON ({error}); one object a line was expected, mend or drop it"
+    if isinstance(row, list):
+        return "a JSON object a line was expected, got an array; write its objects one a line (JSON lines)"
     if not isinstance(row, dict):
-        return f'a JSON object was expected, got a {type(row).__name__}; write {{"key": value, ...}} on each line'
+        return f'a JSON object was expected, got {line.strip()[:40]}; write {{"key": value, ...}} on each line'
     return row
 
 
@@ -89,4 +94,6 @@ def _field(value: Any) -> Field | None:
 def _scalar(value: Any) -> str | None:
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return json.dumps(value) if isinstance(value, bool | int | float) else None
