@@ -77,13 +77,11 @@ def evaluate(
 ) -> None:  # fmt: skip
     """The metrics of a trained model, on its own text or on another (-o data.path=...)."""
     from . import console
-    from .tasks import language, tasks
+    from .tasks import tasks
     from .tasks.predictor import task_of
 
     override = [*override, *["data.skip_bad_rows=true"] * skip_bad_rows]
-    figures = tasks[task_of(run)].evaluate(run, tuple(override))
-    for note in language.unknown_notes(figures):
-        console.err.print(f"note: {note}", markup=False)
+    figures = tasks[task_of(run)].evaluate(run, tuple(override), console.note)
     if json:
         console.print_json(figures)
     else:
@@ -190,12 +188,14 @@ def _run() -> int | str | None:
     try:
         app()
     except SystemExit as end:
-        interrupt = _interrupt(end)
-        return end.code if interrupt is None else _interrupted(interrupt)
+        if (interrupt := _behind(end, KeyboardInterrupt)) is not None:
+            return _interrupted(interrupt)
+        if _behind(end, BrokenPipeError) is None:
+            return end.code
+        # Who reads has enough (`head`): no failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt as interrupt:
         return _interrupted(interrupt)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if "OSTINATO_TRACEBACK" in os.environ:
             raise
@@ -230,15 +230,15 @@ def _terminable() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _interrupt(end: SystemExit) -> KeyboardInterrupt | None:
-    """The Ctrl-C that typer turned into an exit code, if there was one: it may carry a sentence."""
+def _behind(end: SystemExit, kind: type[BaseException]) -> BaseException | None:
+    """The error of that kind, if there was one, that typer turned into an exit code: a Ctrl-C may carry a sentence."""
     error: BaseException | None = end
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error
 
 
-def _interrupted(interrupt: KeyboardInterrupt) -> int:
+def _interrupted(interrupt: BaseException) -> int:
     sys.stderr.write(f"ostinato: {str(interrupt).strip() or 'interrupted'}\n")
     return INTERRUPTED
 

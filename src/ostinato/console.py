@@ -48,6 +48,11 @@ def table(
     return shown
 
 
+def note(text: str) -> None:
+    """What one should know before believing a figure."""
+    err.print(f"note: {text}", markup=False)
+
+
 def print_json(data: Any) -> None:
     """Data as JSON on stdout; what is not finite becomes null."""
     out.print(json.dumps(_finite(data), indent=2, ensure_ascii=False), markup=False, soft_wrap=True)

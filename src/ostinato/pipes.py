@@ -133,7 +133,8 @@ class _LeftOut:
     def tell(self) -> None:
         if self.count:
             more = "  ...\n" * (self.count > self.SHOWN)
-            sys.stderr.write(f"{self.count} bad rows were left out:\n{self.first}{more}")
+            rows = "row was" if self.count == 1 else "rows were"
+            sys.stderr.write(f"{self.count} bad {rows} left out:\n{self.first}{more}")
 
 
 class _Prompt:

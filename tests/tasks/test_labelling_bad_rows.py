@@ -93,7 +93,7 @@ def test_a_bad_row_is_told_with_its_line_or_left_out(
     done = cli("train", "classification", "--run", run, *changes, "--skip-bad-rows", "--json")
     assert done.code == 0, done.err
     (note,) = (note for note in json.loads(done.out)["notes"] if "bad row" in note)
-    assert f"1 bad rows of the train part were skipped ({path}, line 32: " in note
+    assert f"1 bad row was left out of the train part ({path}, line 32: " in note
     assert note in done.err.replace("\n", "") or sentence in done.err.replace("\n", "")
 
 
@@ -107,7 +107,7 @@ def test_a_label_that_training_never_saw_is_told(refused, cli: Command, tmp_path
         write_tsv(tmp_path / f"{name}.tsv", rows)
     said = refused("classification", tmp_path)
     assert f"{tmp_path / f'{part}.tsv'}, line 22: 'cause' is none of the 3 labels seen in training" in said
-    assert "person, place, time" in said
+    assert "person, place, time" in said and "or count them as missed by --skip-bad-rows" in said
     done = {}
     for name, change in (("skipped", "data.skip_bad_rows=true"), ("wrong", "heads.label.unseen=wrong")):
         changes = options(*LEARNT, "baselines.majority=false", f"data.path={tmp_path}", change)
@@ -116,8 +116,8 @@ def test_a_label_that_training_never_saw_is_told(refused, cli: Command, tmp_path
         done[name] = json.loads(found.out)
     for results in done.values():  # a part that was given loses no row
         assert results["metrics"][f"{part}/accuracy"] == pytest.approx(20 / 21)
-        assert any("1 answers of label in the" in note and "(cause): they count as missed" in note
-                   for note in results["notes"])  # fmt: skip
+        told = f"1 answers of label in the {part} part that training never saw count as missed (cause)"
+        assert told in results["notes"]
 
 
 def test_a_cut_part_may_lose_rows_that_training_never_saw(cli: Command, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_cut_part_may_lose_rows_that_training_never_saw(cli: Command, tmp_path
         assert found.code == 0, found.err
         rows[name] = json.loads(found.out)["notes"]
     assert any("'cause' is none of the 3 labels" in note for note in rows["skipped"])
-    assert any("(cause): they count as missed" in note for note in rows["wrong"])
+    assert any("never saw count as missed (cause)" in note for note in rows["wrong"])
 
 
 def test_tags_and_tokens_of_different_length_are_told(refused, tmp_path: Path) -> None:

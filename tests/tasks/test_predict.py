@@ -272,3 +272,28 @@ def test_standard_input_without_a_descriptor_is_read(
     assert [row["text"] for row in table(said.out)] == TEXTS
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "who"}\n')))
     assert json.loads(cli("predict", asked, "-", "--format", "jsonl", "--json").out)["text"] == "who"
+
+
+def test_evaluate_tells_what_it_left_out_and_what_it_counts_as_missed(
+    asked: Path, cli: Command, tmp_path: Path
+) -> None:
+    path = write_tsv(tmp_path / "rows.tsv", [*questions(20, seed=1), ("why did it", "cause")])
+    with path.open("a") as file:
+        file.write("one field\n")
+    said = cli("evaluate", asked, "--skip-bad-rows", "--json", *options(f"data.path={path}"))
+    assert said.code == 0 and json.loads(said.out)["test/accuracy"] == pytest.approx(20 / 21)
+    told = said.err.replace("\n", "")
+    assert f"note: 1 bad row was left out of the test part ({path}, line 23: 2 fields were expected, got 1" in told
+    assert "note: 1 answers of label in the test part that training never saw count as missed (cause)" in told
+
+
+def test_a_reader_that_has_enough_is_no_failure(asked: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.txt"
+    rows.write_text("who did it, and where, and when was that\n" * 4000)  # more than a pipe holds
+    command = [sys.executable, "-c", CODE, "predict", str(asked), str(rows)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith(b"label\t")
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait() == 0 and error.startswith(b"peak "), error

@@ -131,7 +131,7 @@ def test_a_bad_line_is_told_with_its_place_or_skipped(
     skipping = options(f"data.path={path}", "data.skip_bad_rows=true", *SHORT)
     assert cli("train", "translation", "--run", tmp_path / "run", *skipping).code == 0
     notes = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))["notes"]
-    assert any("1 bad rows of the train part were skipped" in note and told in note for note in notes)
+    assert any("1 bad row was left out of the train part" in note and told in note for note in notes)
 
 
 def test_a_missing_column_is_told_with_those_there_are(cli: Command, folder: Path, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def bleu(
     """
     if tokenize not in TOKENIZERS:
         raise ValueError(f"tokenize must be one of {', '.join(TOKENIZERS)}, and is {tokenize!r}; take 'zh' for Chinese")
-    return _corpus(_metrics().BLEU(tokenize=tokenize), translations, references)
+    # force: no warning where sentences end in " .": it speaks of an option that nobody here has.
+    return _corpus(_metrics().BLEU(tokenize=tokenize, force=True), translations, references)
 
 
 def chrf(translations: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]]) -> Quality:

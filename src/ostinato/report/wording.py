@@ -36,6 +36,7 @@ def words(metric: str) -> str:
 
 def measured(value: Any, metric: str) -> str:
     """A metric's value: '89.12%' for an accuracy of 0.8912, '33.2' for BLEU, else its digits."""
+    metric = metric.removesuffix("_sd")  # a standard deviation has the unit of its metric
     if is_number(value) and is_share(metric) and 0 <= value <= 1:
         return f"{value:.2%}"
     return f"{value:.1f}" if is_number(value) and _of_hundred(metric) else digits(value)

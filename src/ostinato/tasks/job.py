@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -14,11 +14,12 @@ from ..train.recipe import Recipe, RecipeError
 from ..train.task import Task
 from .predictor import Predictor
 from .run import Run
-from .table import TableData
+from .table import PARTS, TableData
 
 R = TypeVar("R", bound=Recipe)
 D = TypeVar("D", bound="Data")
 Row = Callable[..., dict[str, Any]]
+Tell = Callable[[str], object]  # hears a sentence
 
 
 class Data(Protocol):
@@ -31,8 +32,8 @@ class Data(Protocol):
         """Names what is learnt from."""
         ...
 
-    def doubts(self) -> Iterable[str]:
-        """What a user should know before believing a figure."""
+    def doubts(self, splits: Collection[str] = PARTS) -> Iterable[str]:
+        """What a user should know before believing a figure of these splits."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -98,8 +99,11 @@ class Job(ABC, Generic[R, D]):
         """
 
     @abstractmethod
-    def evaluate(self, path: Path, overrides: tuple[str, ...]) -> dict[str, float]:
-        """The metrics of a trained run on its own data, or on others (data.path=...). Raises as `load` and `read`."""
+    def evaluate(self, path: Path, overrides: tuple[str, ...], tell: Tell) -> dict[str, float]:
+        """The metrics of a trained run on its own data, or on others (data.path=...); `tell` hears of doubts.
+
+        Raises as `load` and `read`.
+        """
 
     @abstractmethod
     def shown(self, recipe: R, data: D) -> tuple[str, ...]:

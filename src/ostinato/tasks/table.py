@@ -1,5 +1,6 @@
 """The keys of [data] that tasks on rows of text share, and the splits that they name."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..data.dataset import Layout, read_dataset
-from ..data.table import Table
+from ..data.table import BadRow, Table
 from ..data.tokens import SPLIT
 from ..registry import UnknownNameError
 from ..train.recipe import Recipe, RecipeError, Section, one_of
 
+PARTS = ("train", "valid", "test")
 GIVEN = "given"  # the column holds tokens already
 
 
@@ -58,6 +60,14 @@ class TextData(TableData):
     max_length: int | None = Field(
         default=None, ge=2
     )  # tokens; of a longer text the first and the last of them are read
+
+
+def skipped(name: str, bad: Sequence[BadRow]) -> Iterator[str]:
+    """A sentence on the rows of a part that could not be used, if there were such."""
+    if bad:
+        shown = "; ".join(map(str, bad[:3])) + "; ..." * (len(bad) > 3)
+        rows = "row was" if len(bad) == 1 else "rows were"
+        yield f"{len(bad)} bad {rows} left out of the {name} part ({shown})"
 
 
 def read_tables(recipe: Any, what: str, tokens: tuple[str, ...] = (), whole: bool = False) -> dict[str, Table]:

@@ -11,8 +11,10 @@ from torch import nn
 from ..data.files import read_text
 from ..registry import tasks
 from ..train import checkpoint
+from ..train.loop import evaluate
 from ..train.recipe import Recipe, read, refuse_changes, validate
-from .job import device_of
+from ..train.task import Task
+from .job import Data, Tell, device_of
 from .run import Run, RunError
 
 R = TypeVar("R", bound=Recipe)
@@ -93,3 +95,17 @@ def codec_of(path: Path, form: str, version: int, made: Callable[[dict[str, Any]
         return made(body)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not as a training writes it ({error}); restore it, or train again") from error
+
+
+def unheard(doubt: str) -> None:
+    """What `evaluate_run` tells where nobody listens."""
+
+
+def measured(task: Task[Any], model: nn.Module, data: Data, splits: list[str], tell: Tell) -> dict[str, float]:
+    """The metrics of these splits; `tell` hears what one should know before believing them."""
+    for doubt in data.doubts(splits):
+        tell(doubt)
+    found: dict[str, float] = {}
+    for split in splits:
+        found |= evaluate(task, model, split)
+    return found

@@ -8,7 +8,7 @@ import torch
 from ...train.loop import Listener
 from ...train.recipe import Recipe
 from .. import body
-from ..job import Job
+from ..job import Job, Tell
 from . import baselines
 from .recipe import BlanksRecipe
 from .sentences import Codec, Sentences
@@ -29,8 +29,8 @@ class BlanksJob(Job[BlanksRecipe, Sentences]):
     def load(self, path: Path) -> BlankPredictor:
         return BlankPredictor(*load(path))
 
-    def evaluate(self, path: Path, overrides: tuple[str, ...]) -> dict[str, float]:
-        return evaluate_run(path, overrides)
+    def evaluate(self, path: Path, overrides: tuple[str, ...], tell: Tell) -> dict[str, float]:
+        return evaluate_run(path, overrides, tell)
 
     def shown(self, recipe: BlanksRecipe, data: Sentences) -> tuple[str, ...]:
         return ("accuracy", "perplexity")

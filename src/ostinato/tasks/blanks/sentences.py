@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ...data.tokens import SPLIT
 from ...data.vocabulary import PAD, UNKNOWN, Vocabulary
 from ...storage import atomic_write
 from ...train.recipe import RecipeError
+from ..table import PARTS
 from ..trained import codec_of
 from .recipe import BlanksRecipe, Data
 
@@ -115,7 +116,7 @@ class Sentences:
             "tokens": {p: sum(map(len, rows)) for p, rows in self.parts.items()},
         }
 
-    def doubts(self) -> Iterator[str]:
+    def doubts(self, splits: Collection[str] = PARTS) -> Iterator[str]:
         yield from ()
 
 

@@ -8,11 +8,10 @@ import torch
 
 from ...data.buckets import pad
 from ...models.filler import Filler
-from ...train.loop import evaluate
-from ..job import device_of
+from ..job import Tell, device_of
 from ..predictor import Input, Predictor
 from ..run import Run
-from ..trained import as_trained, elsewhere, loaded, opened
+from ..trained import as_trained, elsewhere, loaded, measured, opened, unheard
 from .recipe import BlanksRecipe
 from .sentences import GAP, Codec, Sentences
 from .task import BlanksTask, build
@@ -83,11 +82,11 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Filler, BlanksRec
     return loaded(opened(path, BlanksRecipe, overrides, EVALUATED, FIXED), Codec.load, build)
 
 
-def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
+def evaluate_run(path: Path, overrides: tuple[str, ...] = (), tell: Tell = unheard) -> dict[str, float]:
     """The metrics of a trained model on its own text, or on the one that `data.path=...` names.
 
     Another text in one file is scored from end to end, as "test"; `data.fractions=...` cuts it instead. Of a
-    folder the valid and the test part are scored.
+    folder the valid and the test part are scored. `tell` hears what one should know before believing them.
 
     Raises: as `load`, and as `Sentences.read`.
     """
@@ -95,7 +94,4 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
     own = as_trained(Run.open(path), BlanksRecipe)
     whole = elsewhere(path, recipe) and recipe.data.fractions == own.data.fractions
     task = BlanksTask(recipe, Sentences.read(recipe, codec, whole), device_of(recipe.device))
-    found: dict[str, float] = {}
-    for split in task.sentences.blanks:
-        found |= evaluate(task, model, split)
-    return found
+    return measured(task, model, task.sentences, list(task.sentences.blanks), tell)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
@@ -16,13 +16,12 @@ from ...data.table import Table
 from ...data.tokens import SPLIT
 from ...data.vocabulary import Vocabulary
 from ...train.recipe import RecipeError
-from ..table import GIVEN, read_tables
+from ..table import GIVEN, PARTS, read_tables, skipped
 from .codec import Codec, vocabulary
 from .recipe import Head, LabellingRecipe
 from .sound import scheme_of, seen, sound
 
 MANY_UNKNOWN = 0.1  # share of a part's tokens
-PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -99,24 +98,23 @@ class Examples:
                 hashed.update(torch.cat([target.flatten() for target in column]).numpy().tobytes())
         return hashed.hexdigest()
 
-    def doubts(self) -> Iterator[str]:
+    def doubts(self, splits: Collection[str] = PARTS) -> Iterator[str]:
         for name, part in self.parts.items():
-            if skipped := part.table.skipped:
-                shown = "; ".join(str(bad) for bad in skipped[:3])
-                yield f"{len(skipped)} bad rows of the {name} part were skipped ({shown}{'; ...' * (len(skipped) > 3)})"
+            if name in splits:
+                yield from skipped(name, part.table.skipped)
         unknown, total = unknown_words(self.parts["test"], self.codec)
         if total and unknown / total > MANY_UNKNOWN:
             yield f"{unknown / total:.0%} of the test part's tokens are no word of the training part"
-        yield from self._strangers()
+        yield from self._strangers([part for part in splits if part != "train"])
 
-    def _strangers(self) -> Iterator[str]:
+    def _strangers(self, splits: list[str]) -> Iterator[str]:
         for name, names in self.codec.names.items():
-            for part in ("valid", "test"):
+            for part in splits:
                 found = Counter(answer for row in self.parts[part].gold[name] for answer in row if answer not in names)
                 if found:
                     shown = ", ".join(sorted(found)[:5]) + ", ..." * (len(found) > 5)
-                    what = f"{found.total()} answers of {name} in the {part} part"
-                    yield f"{what} were never seen in training ({shown}): they count as missed"
+                    what = f"answers of {name} in the {part} part that training never saw count as missed"
+                    yield f"{found.total()} {what} ({shown})"
 
 
 def token_columns(recipe: LabellingRecipe) -> tuple[str, ...]:

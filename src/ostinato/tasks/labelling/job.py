@@ -12,7 +12,7 @@ from ...models import Labeller
 from ...train.loop import Listener
 from ...train.recipe import Recipe
 from .. import body
-from ..job import Job
+from ..job import Job, Tell
 from ..run import Run
 from ..table import TableData
 from . import baselines
@@ -57,8 +57,8 @@ class LabellingJob(Job[LabellingRecipe, Examples]):
     def load(self, path: Path) -> LabellingPredictor:
         return LabellingPredictor(*load(path))
 
-    def evaluate(self, path: Path, overrides: tuple[str, ...]) -> dict[str, float]:
-        return evaluate_run(path, overrides)
+    def evaluate(self, path: Path, overrides: tuple[str, ...], tell: Tell) -> dict[str, float]:
+        return evaluate_run(path, overrides, tell)
 
     def shown(self, recipe: LabellingRecipe, data: Examples) -> tuple[str, ...]:
         return shown(recipe, data.schemes)

@@ -92,17 +92,20 @@ def seen(
                     codec.names[name].encode(answers)
                 except UnknownNameError as error:
                     bad[i] = BadRow(table.places[i].file, table.places[i].line, str(error))
-        found[part] = _without(table, bad, recipe)
+        instead = "leave such rows out" if table.cut else "count them as missed"
+        found[part] = _without(table, bad, recipe, instead)
         kept[part] = [i for i in range(len(table)) if i not in bad]
     return found, kept
 
 
-def _without(table: Table, bad: dict[int, BadRow], recipe: LabellingRecipe) -> Table:
+def _without(
+    table: Table, bad: dict[int, BadRow], recipe: LabellingRecipe, instead: str = "leave such rows out"
+) -> Table:
     if not bad:
         return table
     first = bad[min(bad)]
     if not recipe.data.skip_bad_rows:
-        raise ValueError(f"{first}; or leave such rows out by --skip-bad-rows")
+        raise ValueError(f"{first}; or {instead} by --skip-bad-rows")
     if len(bad) == len(table):
         raise ValueError(f"{first}; and no other row of {first.path} can be used")
     kept = table.rows([i for i in range(len(table)) if i not in bad])

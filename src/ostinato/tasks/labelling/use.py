@@ -7,10 +7,9 @@ from typing import Any
 from ...data import tags as schemes
 from ...models import Labeller
 from ...models.heads import Decision
-from ...train.loop import evaluate
-from ..job import device_of
+from ..job import Tell, device_of
 from ..predictor import Input, Predictor
-from ..trained import elsewhere, loaded, opened
+from ..trained import elsewhere, loaded, measured, opened, unheard
 from .build import build
 from .codec import READING, Codec
 from .examples import Examples
@@ -158,18 +157,15 @@ def _bare(recipe: LabellingRecipe, codec: Codec) -> Labeller:
     return build(recipe.model_copy(update={"model": model}), codec, {})[0]
 
 
-def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
+def evaluate_run(path: Path, overrides: tuple[str, ...] = (), tell: Tell = unheard) -> dict[str, float]:
     """The metrics of a trained model on its own rows, or on those that `data.path=...` names.
 
-    Another file is scored from end to end, as "test"; of a folder its valid and test parts.
+    Another file is scored from end to end, as "test"; of a folder its valid and test parts. `tell` hears what one
+    should know before believing them.
 
     Raises: as `load`, and as `Examples.read`.
     """
     model, recipe, codec = load(path, overrides)
     examples = Examples.read(recipe, codec, whole=elsewhere(path, recipe))
     task = LabellingTask(recipe, examples, device_of(recipe.device))
-    found: dict[str, float] = {}
-    for split in examples.parts:
-        if split != "train":
-            found |= evaluate(task, model, split)
-    return found
+    return measured(task, model, examples, [split for split in examples.parts if split != "train"], tell)

@@ -1,7 +1,7 @@
 """Language models: from a text to a trained model, its figures, samples and report."""
 
 from ...registry import tasks
-from .corpus import Corpus, metrics, unknown_notes
+from .corpus import Corpus, metrics
 from .job import LanguageJob
 from .recipe import LanguageRecipe
 from .task import LanguageTask, build
@@ -19,5 +19,4 @@ __all__ = [
     "evaluate_run",
     "load",
     "metrics",
-    "unknown_notes",
 ]

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ...data.files import Splits, read_splits
 from ...data.splitting import join_words
 from ...data.tokens import Tokenizer
 from ...train.recipe import RecipeError
+from ..table import PARTS
 from .recipe import LanguageRecipe
 
 BYTE = math.log(256)  # nats
@@ -74,7 +75,7 @@ class Corpus:
         """SHA-256 of all tokens, in hex."""
         return hashlib.sha256(b"".join(text.ids.tobytes() for text in self.splits.values())).hexdigest()
 
-    def doubts(self) -> Iterator[str]:
+    def doubts(self, splits: Collection[str] = PARTS) -> Iterator[str]:
         """What a user should know before believing a figure of the test part."""
         text, kind = self.splits["test"], self.tokenizer.kind
         yield from unknown_notes({"test/unknown_share": text.unknown / (len(text.ids) - 1)})

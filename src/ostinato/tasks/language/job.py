@@ -12,7 +12,7 @@ from ...models import LanguageModel
 from ...train.loop import Listener
 from ...train.recipe import Recipe
 from .. import body
-from ..job import Job
+from ..job import Job, Tell
 from . import baselines
 from .corpus import Corpus
 from .guess import LanguagePredictor
@@ -42,8 +42,8 @@ class LanguageJob(Job[LanguageRecipe, Corpus]):
         model, _, tokenizer, _ = load(path)
         return LanguagePredictor(model, tokenizer)
 
-    def evaluate(self, path: Path, overrides: tuple[str, ...]) -> dict[str, float]:
-        return evaluate_run(path, overrides)
+    def evaluate(self, path: Path, overrides: tuple[str, ...], tell: Tell) -> dict[str, float]:
+        return evaluate_run(path, overrides, tell)
 
     def shown(self, recipe: LanguageRecipe, data: Corpus) -> tuple[str, ...]:
         return ("perplexity", "nats_per_char", "bits_per_char", "bits_per_byte")

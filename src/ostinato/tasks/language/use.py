@@ -7,9 +7,10 @@ from typing import Any
 from ...data.files import read_text
 from ...data.tokens import Tokenizer
 from ...models import LanguageModel
+from ..job import Tell
 from ..run import Run
-from ..trained import as_trained, opened, restored
-from .corpus import Corpus, enough, read_tokens
+from ..trained import as_trained, opened, restored, unheard
+from .corpus import Corpus, enough, read_tokens, unknown_notes
 from .dynamic import dynamic_figures
 from .recipe import LanguageRecipe
 from .task import build, figures, line_end
@@ -30,11 +31,12 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[LanguageModel, La
     return restored(model, run, recipe), recipe, tokenizer, run
 
 
-def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
+def evaluate_run(path: Path, overrides: tuple[str, ...] = (), tell: Tell = unheard) -> dict[str, float]:
     """The metrics of a trained model on its own text, or on the one that `data.path=...` names.
 
     Another text in a single file is scored from end to end, as "test"; `data.fractions=...` cuts it instead. Dynamic
-    evaluation (`dynamic.lr=[...]`) also reads the text that the model was trained on.
+    evaluation (`dynamic.lr=[...]`) also reads the text that the model was trained on. `tell` hears what one should know
+    before believing them.
 
     Raises: as `load`, and as `Corpus.read`.
     """
@@ -54,6 +56,8 @@ def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float
     if recipe.dynamic.lr and "test" in splits:
         learnt = Corpus.read(as_trained(run, LanguageRecipe), tokenizer)
         found |= dynamic_figures(model, recipe, learnt, splits["test"], end)
+    for doubt in unknown_notes(found):
+        tell(doubt)
     return found
 
 

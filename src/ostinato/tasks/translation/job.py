@@ -11,7 +11,7 @@ from ...metrics.translation import bleu
 from ...models.seq2seq import Seq2Seq
 from ...train.loop import Listener
 from ...train.recipe import Recipe
-from ..job import Job
+from ..job import Job, Tell
 from . import baselines, build
 from .codec import Codec
 from .extras import extras
@@ -37,8 +37,8 @@ class TranslationJob(Job[TranslationRecipe, Pairs]):
     def load(self, path: Path) -> Translator:
         return Translator(*load(path))
 
-    def evaluate(self, path: Path, overrides: tuple[str, ...]) -> dict[str, float]:
-        return evaluate_run(path, overrides)
+    def evaluate(self, path: Path, overrides: tuple[str, ...], tell: Tell) -> dict[str, float]:
+        return evaluate_run(path, overrides, tell)
 
     def shown(self, recipe: TranslationRecipe, data: Pairs) -> tuple[str, ...]:
         return ("bleu", "chrf", "nats_per_token")

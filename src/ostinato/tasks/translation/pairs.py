@@ -1,16 +1,16 @@
 """What translation reads: pairs of sentences, as text and as numbers."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ...data.table import Table
+from ...data.table import BadRow
 from ...train.recipe import RecipeError
-from ..table import read_tables
+from ..table import PARTS, read_tables, skipped
 from .codec import Codec
 from .recipe import TranslationRecipe
 
@@ -26,7 +26,7 @@ class Part:
     references: list[str]
     source: list[Tensor]  # [S] int64, the boundary last
     target: list[Tensor]  # [T] int64, between two boundaries
-    skipped: str = ""  # a sentence on rows that could not be used
+    skipped: tuple[BadRow, ...] = ()  # rows that could not be used
 
     def __len__(self) -> int:
         return len(self.source)
@@ -65,7 +65,7 @@ class Pairs:
         texts = {part: (table.texts(data.source), table.texts(data.target)) for part, table in tables.items()}
         if codec is None:
             codec = Codec.train(data, *texts["train"])
-        parts = {part: _part(codec, *pair, _skipped(part, tables[part])) for part, pair in texts.items()}
+        parts = {part: _part(codec, *pair, tables[part].skipped) for part, pair in texts.items()}
         train, most = parts["train"], data.max_length
         kept = [i for i in range(len(train)) if max(len(train.source[i]) - 1, len(train.target[i]) - 2) <= most]
         if not kept:
@@ -95,28 +95,23 @@ class Pairs:
                 hashed.update(row.numpy().tobytes())
         return hashed.hexdigest()
 
-    def doubts(self) -> Iterator[str]:
-        yield from (part.skipped for part in self.parts.values() if part.skipped)
-        if self.long:
+    def doubts(self, splits: Collection[str] = PARTS) -> Iterator[str]:
+        for name, part in self.parts.items():
+            if name in splits:
+                yield from skipped(name, part.skipped)
+        if self.long and "train" in splits:
             yield f"{self.long:,} pairs of the training part were too long to be learnt from (data.max_length)"
         test, unknown = self.parts["test"], self.codec.source.unknown
         strange = sum(int((row == unknown).sum()) for row in test.source) if unknown is not None else 0
         if strange > MANY_UNKNOWN * sum(map(len, test.source)):
             yield f"{strange / sum(map(len, test.source)):.0%} of the test part's source tokens are unknown"
+        if "train" not in splits:
+            return
         known = set(self.parts["train"].sources)
         seen = sum(text in known for text in test.sources) / len(test)
         if seen > MANY_SEEN:
             yield f"{seen:.0%} of the test part's source sentences stand in the training part too"
 
 
-def _part(codec: Codec, sources: list[str], references: list[str], skipped: str) -> Part:
+def _part(codec: Codec, sources: list[str], references: list[str], skipped: tuple[BadRow, ...]) -> Part:
     return Part(sources, references, codec.read(sources), codec.wanted(references), skipped)
-
-
-def _skipped(name: str, table: Table) -> str:
-    if not table.skipped:
-        return ""
-    shown = "; ".join(str(bad) for bad in table.skipped[:3])
-    return (
-        f"{len(table.skipped)} bad rows of the {name} part were skipped ({shown}{'; ...' * (len(table.skipped) > 3)})"
-    )

@@ -6,10 +6,9 @@ from typing import Any
 
 from ...models.seq2seq import Seq2Seq
 from ...stream import Hypothesis
-from ...train.loop import evaluate
-from ..job import device_of
+from ..job import Tell, device_of
 from ..predictor import Input, Predictor
-from ..trained import elsewhere, loaded, opened
+from ..trained import elsewhere, loaded, measured, opened, unheard
 from .build import build
 from .codec import Codec
 from .pairs import Pairs
@@ -72,18 +71,15 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Seq2Seq, Translat
     return loaded(opened(path, TranslationRecipe, overrides, EVALUATED, FIXED), Codec.load, build)
 
 
-def evaluate_run(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, float]:
+def evaluate_run(path: Path, overrides: tuple[str, ...] = (), tell: Tell = unheard) -> dict[str, float]:
     """The metrics of a trained model on its own pairs, or on those that `data.path=...` names.
 
-    Other pairs without a test part are scored from end to end, as "test".
+    Other pairs without a test part are scored from end to end, as "test". `tell` hears what one should know before
+    believing them.
 
     Raises: as `load`, and as `Pairs.read`.
     """
     model, recipe, codec = load(path, overrides)
     pairs = Pairs.read(recipe, codec, whole=elsewhere(path, recipe))
     task = TranslationTask(recipe, pairs, device_of(recipe.device))
-    found: dict[str, float] = {}
-    for split in task.pairs.parts:
-        if split != "train":
-            found |= evaluate(task, model, split)
-    return found
+    return measured(task, model, pairs, [split for split in pairs.parts if split != "train"], tell)
