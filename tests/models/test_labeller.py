@@ -132,19 +132,19 @@ def test_the_loss_is_the_weighted_sum_of_the_heads() -> None:
 def test_learned_weights_are_those_of_the_paper() -> None:
     """exp(-s) L + s: its minimum over s is where exp(s) = L."""
     model = labeller("words", "one direction", learned=True)
-    assert model.log_variance is not None
+    assert model.heads.log_variance is not None
     x, lengths = torch.randint(1, WORDS, (3, 5)), torch.tensor([5, 2, 1])
     wanted = targets(model, 3, 5)
     each = model.losses(x, wanted, lengths)
     with torch.no_grad():
-        model.log_variance.copy_(torch.stack([each[name].log() for name in model.heads]))
+        model.heads.log_variance.copy_(torch.stack([each[name].log() for name in model.heads]))
     model.zero_grad()
     loss = model.loss(x, wanted, lengths)
     loss.backward()
     by_hand = sum(1 + each[name].log().item() for name in each)
     assert loss.item() == pytest.approx(by_hand, abs=1e-10)
-    assert model.log_variance.grad is not None
-    assert model.log_variance.grad.abs().max() < 1e-10
+    assert model.heads.log_variance.grad is not None
+    assert model.heads.log_variance.grad.abs().max() < 1e-10
 
 
 def test_a_batch_is_as_good_as_its_rows() -> None:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.cells import GRU, LSTM
-from ostinato.layers import Bidirectional, Dropout, LearnedState, Pointwise, Residual, Stack
-from ostinato.models import Seq2Seq
+from ostinato.layers import Bidirectional, Dropout, LearnedState, Pointwise, Pool, Residual, Stack
+from ostinato.models import Labeller, Seq2Seq
+from ostinato.models.embedder import CharacterReader, Embedder
+from ostinato.models.heads import ClassHead, TagHead
 from ostinato.recurrence import Recurrence
 from ostinato.recurrent import Cell
 from ostinato.report import (
@@ -331,3 +333,29 @@ def test_a_deep_model_is_drawn_once_with_its_number_of_layers() -> None:
     assert words.count("gru") == 3  # one layer, three steps
     assert any("× 12" in word for word in words)
     assert len(list(svg(deep).iter("{http://www.w3.org/2000/svg}circle"))) == 6 + 3  # x, y, and the residual's sums
+
+
+def test_what_stands_side_by_side_is_one_part() -> None:
+    letters = CharacterReader(9, 4, 3, LSTM)
+    embedder, body = Embedder(50, 8, characters=letters, pairs=20), Bidirectional(LSTM(14, 4), LSTM(14, 4))
+    heads = {"intent": ClassHead(Pool("max", 8), 3), "slots": TagHead(8, 5)}
+    model = Labeller(embedder, body, heads, learned=True)
+    found = parts(model)
+    assert [part.name for part in found] == ["embedder", "body", "heads"]
+    assert [part.out for part in found[:2]] == [embedder.d_out, 8]
+    assert sum(part.parameters for part in found) == sum(p.numel() for p in model.parameters())
+    assert found[2].detail == "Heads intent -> 3 classes, slots -> 5 tags"
+    assert words(drawing(model)).count("Heads") == 3  # one a step, for tags are
+
+
+def test_an_answer_a_row_is_drawn_once() -> None:
+    model = Labeller(Embedder(50, 8), GRU(8, 4), {"label": ClassHead(Pool("max", 4), 3)})
+    assert parts(model)[-1].pooled
+    said = words(drawing(model))
+    assert (said.count("Heads"), said.count("Embedding"), said.count("y")) == (1, 3, 1)
+
+
+def words(svg: str) -> list[str]:
+    """The texts of a picture, without the words left of it."""
+    texts = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(text.itertext()).strip() for text in texts]

@@ -99,7 +99,7 @@ def test_two_heads_learn_by_heart_and_are_named(cli: Command, tmp_path: Path, ba
     (answer,) = ostinato.load(tmp_path / "run").predict([["Ada", "goes", "New", "York"]])
     assert answer["intent"]["label"] == "goes"
     assert answer["slot"]["tags"] == ["B-PER", "O", "B-LOC", "I-LOC"]
-    assert ("log_variance" in dict(load(tmp_path / "run")[0].named_parameters())) == (balance == "learned")
+    assert ("heads.log_variance" in dict(load(tmp_path / "run")[0].named_parameters())) == (balance == "learned")
 
 
 @pytest.mark.parametrize("task", ["classification", "tagging"])

@@ -37,6 +37,10 @@ class Sentences(nn.Module):
         self.dropout = Drop(dropout)
         self.d_out = pool.d_out
 
+    def drawn(self) -> str:
+        """One box of a drawing, whose steps are sentences: what it reads within one has steps of its own."""
+        return f"Sentences, {type(self.body).__name__} over their words -> {self.d_out}"
+
     def forward(self, x: Tensor, sentences: Tensor | None = None) -> Tensor:
         """A vector for each sentence, zeros past each document's last.
 

@@ -161,6 +161,11 @@ class Embedder(nn.Module):
                 f"ids reach from {int(x.min())} to {int(x.max())}; encode with the vocabulary of this model"
             ) from error
 
+    def drawn(self) -> str:
+        """One box of a drawing: its tables stand side by side."""
+        more = ", pairs" * (self.pairs is not None) + ", letters" * (self.characters is not None)
+        return f"Embedding {self.words.num_embeddings} words{more} -> {self.d_out}"
+
     def _look_up(self, ids: Tensor) -> Tensor:
         if not self.training:
             return self._summed(ids)

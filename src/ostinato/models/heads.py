@@ -6,6 +6,7 @@ over ROWS, so that several heads, and several processes, add up.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,10 @@ class Decision(NamedTuple):
 class Head(nn.Module, ABC):
     """Scores, loss and decisions of one question."""
 
+    linear: nn.Linear  # the last map: features -> scores
+    asks = "classes"  # what the scores are of
+    pooled = True  # one answer a row, not one a step
+
     @abstractmethod
     def forward(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Scores: [B, C] of a row, or [B, T, C] of its steps. y [B, T, D], lengths [B] int64."""
@@ -42,6 +47,38 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def nbest(self, scores: Tensor, lengths: Tensor, n: int) -> list[list[Decision]]:
         """Up to n answers for each row, the best first; the confidence is each answer's own probability."""
+
+
+class Heads(nn.ModuleDict):
+    """Heads by name, side by side over the same features.
+
+    Args:
+        heads: name -> what is asked.
+        weights: name -> how much a head's loss counts; 1 where it is not named.
+        learned: the weights are learnt instead: Σ_h exp(-s_h) L_h + s_h (Kendall et al. 2018, eq. 10, for classes).
+    """
+
+    def __init__(self, heads: Mapping[str, Head], weights: Mapping[str, float] | None, learned: bool) -> None:
+        super().__init__(heads)
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in heads}
+        self.log_variance = nn.Parameter(torch.zeros(len(heads))) if learned else None  # s of each head
+
+    def sum(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the heads' losses."""
+        if self.log_variance is None:
+            return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+        s = dict(zip(self, self.log_variance, strict=True))
+        return torch.stack([(-s[name]).exp() * loss + s[name] for name, loss in losses.items()]).sum()
+
+    @property
+    def pooled(self) -> bool:
+        """Whether every answer is one a row."""
+        return all(head.pooled for head in self.values() if isinstance(head, Head))
+
+    def drawn(self) -> str:
+        """One box of a drawing, for they stand side by side."""
+        heads = {name: head for name, head in self.items() if isinstance(head, Head)}
+        return "Heads " + ", ".join(f"{name} -> {head.linear.out_features} {head.asks}" for name, head in heads.items())
 
 
 class ClassHead(Head):
@@ -92,6 +129,8 @@ class LabelsHead(Head):
         this probability on.
     """
 
+    asks = "labels"
+
     def __init__(
         self, pool: Pool, labels: int, dropout: float = 0.0, weights: Tensor | None = None, threshold: float = 0.5
     ) -> None:
@@ -139,6 +178,8 @@ class TagHead(Head):
         length: the mean length of the rows that are learnt. A row's loss, a sum over its steps, is divided by it: so
             it is of the size of a step's loss whatever the rows are, and still a mean over rows.
     """
+
+    asks, pooled = "tags", False
 
     def __init__(self, d_in: int, tags: int, crf: CRF | None = None, dropout: float = 0.0, length: float = 1.0) -> None:
         super().__init__()

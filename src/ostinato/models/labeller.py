@@ -10,7 +10,7 @@ from ..layers import Bidirectional, Dropout, Pool, Stack
 from ..recurrent import Cell, Layer
 from .document import Sentences
 from .embedder import Embedder
-from .heads import Head
+from .heads import Head, Heads
 
 
 class Labeller(nn.Module):
@@ -23,8 +23,7 @@ class Labeller(nn.Module):
         embedder: ids -> [B, T, embedder.d_out].
         body: any Layer, [B, T, embedder.d_out] -> [B, T, D].
         heads: name -> what is asked.
-        weights: name -> how much a head's loss counts; 1 where it is not named.
-        learned: the weights are learnt instead: Σ_h exp(-s_h) L_h + s_h (Kendall et al. 2018, eq. 10, for classes).
+        weights, learned: how much a head's loss counts, as `Heads` has it.
         adversarial: training also learns from each row with its vectors moved to where the loss grows fastest (Miyato,
             Dai & Goodfellow 2017), so far in parts of their own length, ‖r‖ = adversarial ‖v‖ over the row; 0: not. The
             published step, 5 for vectors of variance 1, is 0.02 for rows of 250 words and 256 features.
@@ -48,10 +47,8 @@ class Labeller(nn.Module):
                 check_directions(body, pool)
         self.embedder = embedder
         self.body = body
-        self.heads = nn.ModuleDict(heads)
-        self.weights = {name: (weights or {}).get(name, 1.0) for name in heads}
+        self.heads = Heads(heads, weights, learned)
         self.adversarial = adversarial
-        self.log_variance = nn.Parameter(torch.zeros(len(heads))) if learned else None  # s of each head
 
     def forward(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """The scores of each head, [B, C] or [B, T, C].
@@ -82,19 +79,13 @@ class Labeller(nn.Module):
     def loss(self, x: Tensor, targets: Mapping[str, Tensor], lengths: Tensor) -> Tensor:
         """The weighted sum of the heads' losses; with `adversarial`, while training, its mean over both readings."""
         vectors = self.embedder(x, lengths)
-        loss = self._sum(self._losses(vectors, targets, lengths))
+        loss = self.heads.sum(self._losses(vectors, targets, lengths))
         if not (self.adversarial and self.training and loss.requires_grad):
             return loss
         (slope,) = torch.autograd.grad(loss, vectors, retain_graph=True)
         sizes = [t.detach().flatten(1).norm(dim=1).view(-1, 1, 1) for t in (vectors, slope)]
         step = slope * (self.adversarial * sizes[0] / sizes[1].clamp(min=torch.finfo(slope.dtype).tiny))
-        return (loss + self._sum(self._losses(vectors + step, targets, lengths))) / 2
-
-    def _sum(self, losses: Mapping[str, Tensor]) -> Tensor:
-        if self.log_variance is None:
-            return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
-        s = dict(zip(self.heads, self.log_variance, strict=True))
-        return torch.stack([(-s[name]).exp() * loss + s[name] for name, loss in losses.items()]).sum()
+        return (loss + self.heads.sum(self._losses(vectors + step, targets, lengths))) / 2
 
     def head(self, name: str) -> Head:
         found = self.heads[name]

@@ -118,7 +118,8 @@ def _look(upper: Sheet, lower: Sheet, row: int, words: str) -> None:
 def _rows(found: list[Part]) -> list[Row]:
     rows: list[Row] = []
     for part in found:
-        words = [part.detail.replace("->", "→"), f"{part.parameters:,} parameters"]
+        said = textwrap.wrap(part.detail.replace("->", "→"), 28, max_lines=2, placeholder=" …")
+        words = [*said, f"{part.parameters:,} parameters"]
         if part.direction != "none":
             whole = "carries " + (", ".join(part.state) or "its state")
             words += textwrap.wrap(

@@ -40,12 +40,14 @@ class Part(NamedTuple):
     direction: str = "none"  # of its state in time: "none", "forward", "both"
     carry: str = ""  # what the edge from step to step is called: "W_hh", or "state" where no weight acts on it
     skips: tuple[str, ...] = ()  # paths of the residual connections around it, outermost first
+    pooled: bool = False  # reads all steps, and gives one output
 
 
 def parts(model: nn.Module) -> list[Part]:
     """The parts of `model` in the order of its children; a Residual's norm stands before its part.
 
     The parameter counts add up to those of the model: shared weights are counted once, at the first part that has them.
+    A module with a method `drawn` is one part, described by what that gives: its children stand in no chain.
     """
     return list(_Walk().walk(model, "", ()))
 
@@ -59,7 +61,9 @@ class _Walk:
         children = {name: child for name, child in module._modules.items() if child is not None}
         kind = type(module).__name__
         cell = _only_cell(module) if path and kind != "Residual" else module
-        if isinstance(cell, Cell):
+        if callable(drawn := getattr(module, "drawn", None)):
+            yield self.drawn(module, str(drawn()), path, skips)
+        elif isinstance(cell, Cell):
             yield self.cell(module, cell, path, skips)
         elif kind == "Pointwise" and "module" in children:
             yield self.leaf(children["module"], path, skips, "pointwise")
@@ -75,6 +79,8 @@ class _Walk:
             own = dict(module.named_parameters(recurse=False))
             count = self.count(own.values())
             if count:
+                if "bias" in own:  # of a softmax that is tied
+                    self.width = len(own["bias"])
                 detail = ", ".join(f"{name} {list(p.shape)}" for name, p in own.items())
                 yield Part(path or kind, "layer", detail, count, self.width, skips=skips)
 
@@ -103,6 +109,11 @@ class _Walk:
             kind = "pointwise"  # nothing to remember
         carry = "" if direction == "none" else "W_hh" if _has_recurrent_weights(module) else "state"
         return Part(path or type(module).__name__, kind, detail, count, self.width, names, direction, carry, skips)
+
+    def drawn(self, module: nn.Module, detail: str, path: str, skips: tuple[str, ...]) -> Part:
+        width, pooled = getattr(module, "d_out", None), bool(getattr(module, "pooled", False))
+        self.width = width if isinstance(width, int) else None
+        return Part(path, "layer", detail, self.count(module.parameters()), self.width, skips=skips, pooled=pooled)
 
     def count(self, parameters: Any) -> int:
         fresh = {id(p): p.numel() for p in parameters if id(p) not in self.counted}

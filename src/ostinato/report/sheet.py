@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .parts import Part
 
 STEPS = 3
+MIDDLE = 2
 FIRST = 442  # px, centre of the first column; the words stand left of it
 PITCH = 190  # px, column to column
 BOX = (112, 44)  # px, width and height
@@ -55,10 +56,12 @@ class Sheet:
             x = self.column(t)
             self.circle(x, self.input_y, self.read[t - 1])
             for i, row in enumerate(self.rows):
-                self.box(x, self.y(i), row)
+                if not row.part.pooled or t == MIDDLE:
+                    self.box(x, self.y(i), row)
                 self.arrow(x, self.input_y - 19 if i == 0 else self.high(i - 1), x, self.y(i) + BOX[1] / 2)
-            if self.written:
-                self.circle(x, self.output_y, self.written[t - 1])
+            once = bool(self.rows) and self.rows[-1].part.pooled
+            if self.written and (t == MIDDLE or not once):
+                self.circle(x, self.output_y, self.written[t - 1].partition("_")[0] if once else self.written[t - 1])
                 if self.rows:
                     self.arrow(x, self.high(len(self.rows) - 1), x, self.output_y + 19)
             self.bypasses(x)
@@ -92,6 +95,7 @@ class Sheet:
 
     def box(self, x: float, y: float, row: Row) -> None:
         w, h = BOX
+        w += 2 * PITCH * row.part.pooled  # below it are all steps
         colour = _COLOURS[row.part.kind]
         radius = 20 if row.part.direction != "none" else 6
         self.out.append(

@@ -59,7 +59,7 @@ class LabellingTask(Task[RowBatch]):
         """Embedding, part by part of the body, heads."""
         assert isinstance(model, Labeller)
         parts = model.body.parts if isinstance(model.body, Stack) else [model.body]
-        top = [*model.heads.parameters(), *([] if model.log_variance is None else [model.log_variance])]
+        top = list(model.heads.parameters())
         below = [list(part.parameters()) for part in (model.embedder, *parts)]
         return [group for group in (*below, top) if group]
 
