@@ -55,6 +55,8 @@ def tagged(folder: Path, *more: str) -> Path:
         (("heads.other.kind=class",), "classification has one head, of kind class or labels"),
         (("task=multitask",), "multitask needs two heads or more, such as [heads.intent] and [heads.slot]"),
         (("task=multitask", "heads.type.kind=class"), "a head cannot be called 'type'"),
+        (("task=multitask", "heads.sum.kind=class"), "a head cannot be called 'sum'"),
+        (("task=multitask", "heads.weights.kind=class"), "a head cannot be called 'weights'"),
         (("data.folds=1",), "folds must be 0 or at least 2"),
         (("data.min_count=999",), "different tokens none is found 999 times or more; lower min_count"),
     ],

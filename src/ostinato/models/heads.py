@@ -63,6 +63,11 @@ class Heads(nn.ModuleDict):
         self.weights = {name: (weights or {}).get(name, 1.0) for name in heads}
         self.log_variance = nn.Parameter(torch.zeros(len(heads))) if learned else None  # s of each head
 
+    @classmethod
+    def refuses(cls, name: str) -> bool:
+        """Whether no head can have that name: its own attributes have it, or it is none."""
+        return not name or "." in name or hasattr(cls, name) or name in ("weights", "log_variance")
+
     def sum(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the heads' losses."""
         if self.log_variance is None:

@@ -3,11 +3,11 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
-from torch import nn
 
 from ...data.tags import SCHEMES
 from ...data.tokens import SPLIT
 from ...layers.pool import KINDS as POOLS
+from ...models.heads import Heads
 from ...train.recipe import Optimiser, Recipe, Schedule, Section, one_of
 from ..body import OTHERS, Body, Dropping
 from ..table import GIVEN, TextData
@@ -152,7 +152,7 @@ class LabellingRecipe(Recipe):
         if "tags" in kinds and self.data.max_length is not None:
             raise ValueError("data.max_length cuts texts, and each token has a tag: leave it out, or cut the sentences")
         for name in self.heads:
-            if not name or "." in name or hasattr(nn.ModuleDict, name):
+            if Heads.refuses(name):
                 raise ValueError(f"a head cannot be called {name!r}: take another name, and say its column")
         return self
 
