@@ -142,6 +142,12 @@ def test_bars_stand_best_first_and_leave_out_rows_without_the_metric(metric: str
     assert axes.yaxis_inverted()  # the first is on top
 
 
+def test_names_of_bars_keep_what_tells_them_apart() -> None:
+    names = [f"bidirectional lstm 256, 2 layers, {kind}" for kind in ("with attention", "without attention")]
+    axes = baseline_bars([{"model": name, "test/bleu": 1.0} for name in names], "test/bleu").axes[0]
+    assert [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()] == names
+
+
 def test_activation_derivatives_have_their_known_largest_values() -> None:
     """0.25 and 1 by hand; GELU's is at x = sqrt 2: Φ(√2) + √2 φ(√2)."""
     figure = activation_gradients()

@@ -51,6 +51,13 @@ def tagged(folder: Path, *more: str) -> Path:
         (("data.tokens=wrod",), "no way to cut a text into tokens is called 'wrod'; did you mean word?"),
         (("heads.label.pool=maxx",), "no pooling is called 'maxx'; did you mean max"),
         (("model.cell=lstmm",), "no cell is called 'lstmm'; did you mean lstm"),
+        (
+            ("data.columns=3",),
+            "data.columns = 3: input should be a list such as [1, 2] or a table such as {key = value}",
+        ),
+        (("data.columns.text=[1]",), "data.columns.text = [1]: input should be a text or a valid integer"),
+        (("heads.label.crf=false",), "heads.label: crf = False is for heads of kind tags, and has no effect here"),
+        (("heads.label.separator=;",), "separator = ';' is for heads of kind labels, and has no effect here"),
         (("heads.label.kind=tags",), "classification has one head, of kind class or labels"),
         (("heads.other.kind=class",), "classification has one head, of kind class or labels"),
         (("task=multitask",), "multitask needs two heads or more, such as [heads.intent] and [heads.slot]"),
@@ -118,7 +125,7 @@ def test_a_label_that_training_never_saw_is_told(refused, cli: Command, tmp_path
         done[name] = json.loads(found.out)
     for results in done.values():  # a part that was given loses no row
         assert results["metrics"][f"{part}/accuracy"] == pytest.approx(20 / 21)
-        told = f"1 answers of label in the {part} part that training never saw count as missed (cause)"
+        told = f"1 answer of label in the {part} part that training never saw counts as missed (cause)"
         assert told in results["notes"]
 
 
@@ -131,7 +138,7 @@ def test_a_cut_part_may_lose_rows_that_training_never_saw(cli: Command, tmp_path
         assert found.code == 0, found.err
         rows[name] = json.loads(found.out)["notes"]
     assert any("'cause' is none of the 3 labels" in note for note in rows["skipped"])
-    assert any("never saw count as missed (cause)" in note for note in rows["wrong"])
+    assert any("never saw counts as missed (cause)" in note for note in rows["wrong"])
 
 
 def test_tags_and_tokens_of_different_length_are_told(refused, tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_evaluate_tells_what_it_left_out_and_what_it_counts_as_missed(
     assert said.code == 0 and json.loads(said.out)["test/accuracy"] == pytest.approx(20 / 21)
     told = said.err.replace("\n", "")
     assert f"note: 1 bad row was left out of the test part ({path}, line 23: 2 fields were expected, got 1" in told
-    assert "note: 1 answers of label in the test part that training never saw count as missed (cause)" in told
+    assert "note: 1 answer of label in the test part that training never saw counts as missed (cause)" in told
 
 
 def test_a_reader_that_has_enough_is_no_failure(asked: Path, tmp_path: Path) -> None:

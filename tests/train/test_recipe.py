@@ -61,6 +61,10 @@ def test_an_unknown_name_fails_with_the_near_names(key: str, sentence: str) -> N
         ("train.optimiser.betas=[0.9, 1.5]", "train.optimiser.betas = [0.9, 1.5]: both should be at least 0 and less"),
         ("name=../evil", "name = '../evil': should be a plain name, without / or"),
         ("data.batch=1.5", "data.batch = 1.5: input should be a valid integer"),
+        ("data.path=3", "data.path = 3: input should be a text"),
+        ("samples.prompts=3", "samples.prompts = 3: input should be a list such as [1, 2]"),
+        ("model.options=3", "model.options = 3: input should be a table such as {key = value}"),
+        ("train=3", "train = 3: input should be a section with keys"),
     ],
 )
 def test_a_value_out_of_range_is_told_with_its_key(key: str, sentence: str) -> None:

@@ -5,6 +5,7 @@ Drawn with matplotlib's objects alone: no pyplot, no window, no state between tw
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -124,16 +125,18 @@ def baseline_bars(table: Sequence[dict[str, Any]], metric: str) -> Figure:
     with style():
         figure = Figure(figsize=(_WIDTH, 1.0 + 0.36 * max(len(rows), 1)), layout="constrained")
         axes = figure.add_subplot()
-        names = [printable(str(row.get("model", "?")))[:28] for row, _ in rows]
+        # What tells two models apart often stands at the end of their names.
+        names = [wrap(printable(str(row.get("model", "?"))), 28, max_lines=2, placeholder=" ...") for row, _ in rows]
         colours = [GREY if row.get("kind") == "baseline" else BLUE for row, _ in rows]
         values = [value for _, value in rows]
         bars = axes.barh(range(len(rows)), values, color=colours, height=0.66)
         axes.bar_label(bars, [measured(value, metric) for value in values], padding=4, fontsize=9)
-        axes.set_yticks(range(len(rows)), names)
+        axes.set_yticks(range(len(rows)), ["\n".join(name) for name in names])
         axes.invert_yaxis()
         axes.grid(False, axis="y")
         axes.margins(x=0.14)
-        axes.set_xlabel(f"{printable(words(metric))} ({'lower' if lower_is_better(metric) else 'higher'} is better)")
+        better = "lower" if lower_is_better(metric) else "higher"
+        axes.set_xlabel(f"{printable(words(metric))} ({better} is better)", loc="right")  # long names leave few inches
         if is_share(metric) and all(0 <= value <= 1 for value in values):
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         if not rows:

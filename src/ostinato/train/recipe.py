@@ -5,11 +5,12 @@ import tomllib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..registry import near
+from .mistakes import sentences
 
 OPTIMISERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "asgd", "ntasgd")
 SCHEDULES = ("constant", "cosine", "plateau", "triangular")
@@ -180,8 +181,7 @@ def validate(schema: type[R], raw: dict[str, Any], source: str = "recipe") -> R:
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
-        lines = [_sentence(schema, e) for e in error.errors()]
-        raise RecipeError(f"{source}: " + "; ".join(lines)) from None
+        raise RecipeError(f"{source}: " + "; ".join(sentences(schema, error.errors()))) from None
 
 
 def refuse_changes(old: Recipe, new: Recipe, free: Iterable[str], fixed: Iterable[str] = (), why: str = "") -> None:
@@ -214,28 +214,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _within(key: str, names: Iterable[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
-
-
-def _sentence(schema: type[BaseModel], error: Any) -> str:
-    place = [str(part) for part in error["loc"]]
-    key = ".".join(place)
-    if error["type"] == "extra_forbidden":
-        fields = _section(schema, place[:-1]).model_fields
-        return f"no key is called {key!r}{near(place[-1], fields)}"
-    if error["type"] == "missing":
-        return f"key {key!r} is missing"
-    text = error["msg"].removeprefix("Value error, ")
-    if not place:  # what is wrong with several keys together says so itself
-        return text
-    return f"{key} = {error['input']!r}: {text[:1].lower() + text[1:]}"
-
-
-def _section(schema: type[BaseModel], place: list[str]) -> type[BaseModel]:
-    names = iter(place)
-    for part in names:
-        kind = schema.model_fields[part].annotation
-        if get_origin(kind) is dict:  # of sections, such as [heads.NAME]
-            next(names, None)
-        options = [kind, *get_args(kind)]
-        schema = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return schema

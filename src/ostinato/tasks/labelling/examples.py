@@ -113,8 +113,10 @@ class Examples:
                 found = Counter(answer for row in self.parts[part].gold[name] for answer in row if answer not in names)
                 if found:
                     shown = ", ".join(sorted(found)[:5]) + ", ..." * (len(found) > 5)
-                    what = f"answers of {name} in the {part} part that training never saw count as missed"
-                    yield f"{found.total()} {what} ({shown})"
+                    count = found.total()
+                    what, verb = ("answer", "counts") if count == 1 else ("answers", "count")
+                    where = f"{what} of {name} in the {part} part"
+                    yield f"{count:,} {where} that training never saw {verb} as missed ({shown})"
 
 
 def token_columns(recipe: LabellingRecipe) -> tuple[str, ...]:

@@ -46,6 +46,14 @@ class Model(Body):
     balance: Literal["fixed", "learned"] = "fixed"  # weights of the heads' losses
 
 
+_POOLED = frozenset({"pool", "classes"})
+_OWN = {
+    "class": _POOLED | {"smoothing"},
+    "labels": _POOLED | {"separator"},
+    "tags": frozenset({"scheme", "learnt", "crf", "constrained", "broken"}),
+}
+
+
 class Head(Section):
     """One question. `kind`: class (one of several), labels (any number of them), tags (one a token)."""
 
@@ -54,7 +62,7 @@ class Head(Section):
     weight: float = Field(default=1.0, gt=0)  # of its loss among others
     dropout: float = Field(default=0.0, ge=0, lt=1)
     unseen: Literal["refuse", "wrong"] = "refuse"  # answers that only valid or test have; wrong: scored as missed
-    # class and labels
+    # class and labels; which kind takes which key: see _OWN
     pool: Annotated[str, one_of("pooling", POOLS)] = "max_mean"
     classes: Literal["plain", "balanced"] = "plain"  # balanced: rare classes count as much as frequent ones
     smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -69,6 +77,18 @@ class Head(Section):
     @property
     def tagging(self) -> bool:
         return self.kind == "tags"
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        """No key is set that this kind of head has no use for."""
+        for key in sorted(set().union(*_OWN.values()) - _OWN[self.kind]):
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:  # the recipe of a run says every key
+                kinds = " and ".join(kind for kind, own in _OWN.items() if key in own)
+                raise ValueError(
+                    f"{key} = {value!r} is for heads of kind {kinds}, and has no effect here; leave it out"
+                )
+        return self
 
 
 class Baselines(Section):
