@@ -45,10 +45,8 @@ def _sentence(schema: type[BaseModel], key: str, errors: Sequence[Any]) -> str:
         return f"no key is called {key!r}{near(last, _section(schema, place).model_fields)}"
     if error["type"] == "missing":
         return f"key {key!r} is missing"
-    texts = [_TYPES.get(e["type"], e["msg"].removeprefix("Value error, ")) for e in errors]
-    text = " or ".join(
-        [texts[0], *(t.removeprefix("Input should be ").removeprefix("input should be ") for t in texts[1:])]
-    )
+    texts = [_TYPES.get(str(e["type"]), str(e["msg"]).removeprefix("Value error, ")) for e in errors]
+    text = " or ".join([texts[0], *(re.sub("^[Ii]nput should be ", "", text) for text in texts[1:])])
     if not key:  # what is wrong with several keys together says so itself
         return text
     if error["type"] == "value_error" and isinstance(error["input"], dict):  # the same, within a section
