@@ -127,6 +127,9 @@ def test_norms_within_one_power_of_ten_still_have_an_axis_to_read() -> None:
     axes = gradient_norms([step(1, grad_norm=0.15), step(2, grad_norm=0.8)]).axes[0]
     low, high = axes.get_ylim()
     assert [tick for tick in axes.get_yticks() if low <= tick <= high] == pytest.approx([0.2, 0.5])
+    axes = gradient_norms([step(1, grad_norm=0.55), step(2, grad_norm=1.05)]).axes[0]
+    low, high = axes.get_ylim()
+    assert [tick for tick in axes.get_yticks() if low <= tick <= high] == pytest.approx([0.6, 0.7, 0.8, 1.0])
 
 
 @pytest.mark.parametrize(("metric", "first"), [("test/perplexity", "small"), ("test/accuracy", "large")])

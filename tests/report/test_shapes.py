@@ -4,6 +4,7 @@ import pytest
 from torch import nn
 
 from ostinato.cells import LSTM, Elman
+from ostinato.models import Embedder
 from ostinato.report import parameter_table, total_parameters
 
 
@@ -43,3 +44,8 @@ def test_roles_tell_input_from_recurrent_weights(model: nn.Module) -> None:
 def test_a_frozen_parameter_says_so() -> None:
     model = nn.Embedding(3, 2).requires_grad_(False)
     assert parameter_table(model)[0].role == "one row a token; frozen"
+
+
+def test_a_table_of_pairs_is_told_from_that_of_tokens() -> None:
+    roles = {row.name: row.role for row in parameter_table(Embedder(9, 2, pairs=5))}
+    assert roles == {"words.weight": "one row a token", "pairs.weight": "one row a hashed pair of tokens"}

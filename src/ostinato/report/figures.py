@@ -92,7 +92,9 @@ def gradient_norms(events: Iterable[Event]) -> Figure:
         top, low = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
         if good.any():
             top.set_yscale("log")
-            top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # norms often stay within one power of ten
+            # Norms often stay within one power of ten, where powers alone would leave the axis bare.
+            close = norms[good].max() < 4 * norms[good].min()
+            top.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 7, 8) if close else (1, 2, 5)))
             top.yaxis.set_major_formatter(FuncFormatter(lambda norm, _: f"{norm:g}"))
             top.yaxis.set_minor_formatter(NullFormatter())
             top.plot(steps[good], norms[good], color=BLUE, linewidth=0.9, alpha=0.8, label="gradient norm")

@@ -49,7 +49,7 @@ def _role(model: nn.Module, name: str, ndim: int) -> str:
     if isinstance(owner, nn.ParameterList):
         return f"{path.rpartition('.')[2]}, entry {leaf}"
     if isinstance(owner, nn.Embedding):
-        return "one row a token"
+        return "one row a hashed pair of tokens" if words.startswith("pairs.") else "one row a token"
     if isinstance(owner, nn.LayerNorm | nn.RMSNorm):
         return "shift" if bias else "scale"
     if any(mark in words for mark in ("weight_hh", "bias_hh", "w_rec", "w_hh")):
