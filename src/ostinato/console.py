@@ -111,7 +111,7 @@ class Watch:
             case "evaluate":
                 figures = event["metrics"]
                 shown = _shown(figures, event["monitor"])
-                mark = "  best so far" if event["best"] else ""
+                mark = "  as good as the best" if event.get("equal") else "  best so far" if event["best"] else ""
                 self._line(
                     f"epoch {event['epoch']:.2f}, step {event['step']:,}: {shown} {number(figures[shown])} "
                     f"({event['seconds']:.0f} s){mark}"

@@ -72,7 +72,7 @@ def predict(
         waiting.clear()
 
     left_out = _LeftOut(skip_bad_rows)
-    source, form, column = _chosen(source, format, column, predictor.reads())
+    source, form, column = _chosen(source, format, column, predictor)
     texts = _texts(_Prompt(answer) if source == "-" else source, form, column, predictor, left_out)
     try:
         for text in texts:
@@ -86,18 +86,18 @@ def predict(
     left_out.tell()
 
 
-def _chosen(source: str, format: str, column: str | None, learnt: str) -> tuple[str, str, str | None]:
+def _chosen(source: str, format: str, column: str | None, predictor: Any) -> tuple[str, str, str | None]:
     """What is read, its format and column; of parallel files the one that holds the column: a text a line."""
     from .data.formats import told_format
     from .data.places import to_answer
 
     if source != "-" and Path(source).is_dir():
-        found = to_answer(Path(source), column or learnt)
+        found = to_answer(Path(source), column or predictor.reads())
         if found is not None and format in ("auto", "parallel"):
             return str(found), "lines", None
     elif format == "parallel":
         return source, "lines", column
-    return source, told_format(source) if format == "auto" else format, column
+    return source, told_format(source, predictor.learnt_from()) if format == "auto" else format, column
 
 
 def _texts(source: Any, form: str, column: str | None, predictor: Any, left_out: "_LeftOut") -> Iterator[Any]:

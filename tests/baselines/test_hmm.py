@@ -8,7 +8,7 @@ import pytest
 import torch
 from hmmlearn.hmm import CategoricalHMM
 
-from ostinato.baselines import HMM, HMMTagger
+from ostinato.baselines import HMM, HMMTagger, tagger
 
 ROWS = [[0, 3, 1, 1], [2], [5, 4, 0, 1, 2, 3], [3, 3, 5]]
 
@@ -110,3 +110,24 @@ def test_a_corpus_to_count_is_wanted():
         HMMTagger.fit([])
     with pytest.raises(ValueError, match="sentence 2 must have a tag for each of 1 words, has 2"):
         HMMTagger.fit([(["a"], ["X"]), (["a"], ["X", "Y"])])
+
+
+def test_where_tags_are_many_single_ones_are_the_states(monkeypatch):
+    """The best of all sequences by log p(b | a) + log p(tag | word) - log p(tag), tried one by one."""
+    monkeypatch.setattr(tagger, "MOST_PAIRED", 2)
+    corpus = [(["the", "dog", "runs"], list("DNV")), (["a", "man", "sees", "the", "man"], list("DNVDN"))]
+    model = HMMTagger.fit(corpus)
+    assert model.order == 1
+    words = ["the", "man", "runs", "a", "dog"]
+    start, between, end, _ = model._chain
+    K = len(model.tags)
+    assert between.shape == (K, K)
+    torch.testing.assert_close(between.exp().sum(-1), torch.ones(K))
+
+    def score(path):
+        given = sum(model._scores(word)[tag] for word, tag in zip(words, path, strict=True))
+        return given + float(start[path[0]]) + sum(float(between[a, b]) for a, b in itertools.pairwise(path))
+
+    best = max(itertools.product(range(K), repeat=len(words)), key=score)
+    assert model.predict([words]) == [[model.tags[tag] for tag in best]]
+    assert float(end.abs().max()) == 0

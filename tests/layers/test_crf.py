@@ -171,6 +171,9 @@ def test_bad_input_is_told():
         crf.loss(emissions[:1], torch.tensor([[0, 0, 0, 0, 0, 5]]))
     with pytest.raises(ValueError, match=r"emissions must be floating \[B, T, 5\]"):
         crf.decode(emissions[..., :4])
+    for best in (crf.decode, lambda scores: crf.nbest(scores, 2)):
+        with pytest.raises(ValueError, match="emissions hold NaN"):
+            best(torch.full_like(emissions, math.nan))
     with pytest.raises(ValueError, match=r"tags must be int64 of shape \(4, 6\)"):
         crf.loss(emissions, tags[:, :5])
     with pytest.raises(ValueError, match=r"lengths must lie in 0..6"):

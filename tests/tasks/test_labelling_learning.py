@@ -66,6 +66,31 @@ def test_labels_in_one_column_are_learnt_by_heart(cli: Command, tmp_path: Path) 
     assert [[label["label"] for label in answer["labels"]] for answer in answers] == [["colour", "shape"], []]
 
 
+def test_one_label_that_some_rows_have_is_a_question(cli: Command, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"a {word} thing", "topics": ["hot"] if word == "red" else []} for word in ["red", "grey"] * 40]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw = tmp_path / "labels.toml"
+    raw.write_text('task = "classification"\n[heads.topics]\nkind = "labels"\n')
+    assert results(cli, raw, path, tmp_path / "run")["metrics"]["test/subset_accuracy"] == 1
+
+
+def test_a_blank_beside_a_comma_is_no_part_of_a_class(cli: Command, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = (f"{text},{' ' * (i % 2)}{label}\n" for i, (text, label) in enumerate(questions(60)))
+    path.write_text("text,label\n" + "".join(rows))
+    found = results(cli, "classification", path, tmp_path / "run")
+    assert sorted(found["confusion"]["label"]["names"]) == sorted({label for _, label in questions(60)})
+
+
+def test_the_recipe_of_several_questions_runs_as_it_is(cli: Command, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = ({"words": words, "slots": tags, "intent": intent} for words, tags, intent in sentences(60))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = results(cli, "multitask", path, tmp_path / "run", "train.max_steps=4")
+    assert found["judged"] == ["test/intent_accuracy", "test/slots_f1"]
+
+
 @pytest.mark.parametrize("changes", [(), ("heads.tags.crf=false",), ("heads.tags.learnt=BIOES", "dtype=float64")])
 def test_a_tagger_learns_by_heart(cli: Command, tmp_path: Path, changes: tuple[str, ...]) -> None:
     path = write_conll(tmp_path / "rows.conll", sentences(70))
@@ -88,7 +113,7 @@ def test_a_tagger_learns_by_heart(cli: Command, tmp_path: Path, changes: tuple[s
 def test_two_heads_learn_by_heart_and_are_named(cli: Command, tmp_path: Path, balance: str) -> None:
     folder = write_parallel(tmp_path / "both", sentences(80))
     (tmp_path / "both.toml").write_text(BOTH)
-    changes = (f"model.balance={balance}", "heads.slot.weight=2")
+    changes = (f"model.balance={balance}", "heads.slot.weight=2", "baselines.words=true")
     found = results(cli, tmp_path / "both.toml", folder, tmp_path / "run", *changes)
     metrics = found["metrics"]
     ones = ("test/intent_accuracy", "test/intent_macro_f1", "test/slot_f1", "test/slot_accuracy", "test/mean")
@@ -96,6 +121,13 @@ def test_two_heads_learn_by_heart_and_are_named(cli: Command, tmp_path: Path, ba
     assert found["shown"] == [
         "test/intent_accuracy", "test/intent_macro_f1", "test/slot_f1", "test/slot_accuracy",
     ]  # fmt: skip
+    assert found["judged"] == ["test/intent_accuracy", "test/slot_f1"]
+    answered = {row["model"]: [row[name] is not None for name in found["judged"]] for row in found["table"][1:]}
+    assert answered == {
+        "most frequent answers": [True, True], "bag of words": [True, False], "hidden Markov model": [False, True],
+    }  # fmt: skip
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert report.count("best baseline: ") == 2
     (answer,) = ostinato.load(tmp_path / "run").predict([["Ada", "goes", "New", "York"]])
     assert answer["intent"]["label"] == "goes"
     assert answer["slot"]["tags"] == ["B-PER", "O", "B-LOC", "I-LOC"]

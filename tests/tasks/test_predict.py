@@ -225,6 +225,12 @@ def test_what_cannot_be_read_is_told(cli: Command, asked: Path, tagger: Path, tm
         ostinato.load(asked).predict("who")
     with pytest.raises(ValueError, match=r"text 2 \('\s+'\) has no token; leave it out"):
         ostinato.load(asked).predict(["who", " "])
+    for texts in (None, 3, {"who": "did it"}):
+        with pytest.raises(ValueError, match=f"takes a list of texts, and got a {type(texts).__name__}"):
+            ostinato.load(asked).predict(texts)  # type: ignore[arg-type]
+    for n in (0, -1, 2.5, "3", True):
+        with pytest.raises(ValueError, match="n_best is how many answers are wanted, a whole number from 1 on, and is"):
+            ostinato.load(asked).predict(["who"], n_best=n)  # type: ignore[arg-type]
     assert ostinato.load(asked).predict([]) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 import ostinato
 from small_pairs import TINY, parallel
 from tiny import Command, options
-from tiny_rows import LEARNT, sentences, write_parallel, write_tsv
+from tiny_rows import LEARNT, questions, sentences, write_conll, write_parallel, write_tsv
 
 MULTITASK = (
     'task = "multitask"\n[heads.intent]\nkind = "class"\n[heads.slot]\nkind = "tags"\ncolumn = "slots"\n'
@@ -136,3 +136,28 @@ def test_several_answers_in_a_cell_are_parsed_back(cli: Command, nasty: Path, tm
         assert isinstance(answer["n_best"], list)
         assert [label for label, _ in ranked] == [one["label"] for one in answer["n_best"]]
         assert [p for _, p in ranked] == pytest.approx([one["confidence"] for one in answer["n_best"]], abs=1e-4)
+
+
+def test_rows_of_the_recipe_s_own_kind_are_read_without_their_labels(cli: Command, tmp_path: Path) -> None:
+    """TREC's and SST's files have no suffix that tells: what stands before the text is the label, and no word of it."""
+    texts = [text for text, _ in questions(40)]
+    labelled = tmp_path / "rows.all"
+    labelled.write_text("".join(f"{i % 2} {text}\n" for i, text in enumerate(texts)), encoding="utf-8")
+    changes = options(*LEARNT, "baselines.majority=false", f"data.path={labelled}", "data.format=labelled")
+    said = cli("train", "classification", "--run", tmp_path / "run", *changes)
+    assert said.code == 0, said.err
+    assert [row["text"] for row in answers(cli, tmp_path / "run", labelled)] == texts
+    # The same model asked about lines that only begin with a number, some of them.
+    plain = tmp_path / "plain"
+    plain.write_text("3 dogs\nwho did it\n", encoding="utf-8")
+    assert [row["text"] for row in answers(cli, tmp_path / "run", plain)] == ["3 dogs", "who did it"]
+
+
+def test_columns_of_tags_are_no_words(cli: Command, tmp_path: Path) -> None:
+    rows = sentences(30)
+    file = write_conll(tmp_path / "eng.train", rows)
+    changes = options(*LEARNT, "model.characters.kind=none", f"data.path={file}", "data.format=conll")
+    said = cli("train", "tagging", "--run", tmp_path / "run", *changes)
+    assert said.code == 0, said.err
+    found = answers(cli, tmp_path / "run", file)
+    assert [row["tokens"] for row in found] == [words for words, *_ in rows]

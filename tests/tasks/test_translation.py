@@ -178,6 +178,14 @@ def test_nats_per_token_are_those_of_each_pair_alone(pairs: Pairs) -> None:
     assert found == pytest.approx(sum(nats) / len(nats), rel=1e-9)
 
 
+def test_below_a_bleu_of_one_the_likelihood_decides(pairs: Pairs) -> None:
+    """A chance n-gram of weak weights is beaten by what has learnt, and any real BLEU by a higher one."""
+    grown = [(0.19, 4.4), (0.0, 3.1), (0.0, 2.4), (1.2, 2.5), (7.0, 2.6)]  # BLEU, nats a token
+    worth = [task(pairs).worth({"valid/bleu": b, "valid/nats_per_token": n}) for b, n in grown]
+    assert worth == sorted(worth)
+    assert len(set(worth)) == len(worth)
+
+
 def test_scheduled_sampling_goes_by_the_step_of_the_training(pairs: Pairs) -> None:
     made = task(pairs, "model.sampling.kind=linear", "model.sampling.k=10", "model.sampling.floor=0.25")
     seen: list[float] = []

@@ -105,6 +105,19 @@ def test_early_stopping_counts_evaluations(corpus: Corpus) -> None:
     assert any("train.early_stopping: no evaluation of 2" in text for text in told)
 
 
+def test_nothing_is_given_up_while_the_rate_still_rises(corpus: Corpus) -> None:
+    """A metric that never becomes better ends the run so many evaluations after the warm-up, not within it."""
+    events: list[dict[str, Any]] = []
+    flat = ("train.schedule.warmup_steps=20", "train.early_stopping=2", "train.epochs=50", "train.evaluate_steps=3")
+    stuck = trainer(corpus, None, events.append, *flat)
+    stuck.task.worth = lambda metrics: 1.0  # type: ignore[method-assign]
+    _, report = stuck.run()
+    seen = [e for e in events if e["event"] == "evaluate"]
+    assert [e["step"] for e in seen if e["step"] > 20] == [21, 24]
+    assert report.progress.step == 24
+    assert [e["equal"] for e in seen] == [False] + [True] * (len(seen) - 1)
+
+
 def test_a_run_takes_no_longer_than_it_may(corpus: Corpus) -> None:
     _, report = trainer(corpus, None, quiet, "train.epochs=100000", "train.max_seconds=0.2").run()
     assert not report.interrupted

@@ -101,6 +101,12 @@ def test_constant_stays_after_the_warm_up() -> None:
     assert [rate.at(t) for t in range(4)] == [1.5, 3.0, 3.0, 3.0]
 
 
+def test_a_short_training_warms_up_for_a_quarter_of_it() -> None:
+    schedule = Schedule(name="constant", warmup_steps=50)
+    rate = LearningRate(Training(optimiser=Optimiser(lr=3.0), schedule=schedule), total=12)
+    assert [rate.at(t) for t in range(4)] == [1.0, 2.0, 3.0, 3.0]
+
+
 @pytest.mark.parametrize(("cut_frac", "ratio"), [(0.1, 32.0), (0.25, 5.0)])
 def test_triangular_is_howards_and_ruders_formula(cut_frac: float, ratio: float) -> None:
     schedule = Schedule(name="triangular", cut_frac=cut_frac, ratio=ratio, warmup_steps=7)

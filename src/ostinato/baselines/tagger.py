@@ -1,4 +1,4 @@
-"""Tagging by a hidden Markov model whose states are pairs of tags, with unknown words judged by their form.
+"""Tagging by a hidden Markov model whose states are pairs of tags, or tags, with unknown words judged by their form.
 
 Source: Brants, TnT: a Statistical Part-of-Speech Tagger, ANLP 2000.
 
@@ -31,6 +31,7 @@ Corpus = Sequence[tuple[Sequence[str], Sequence[str]]]  # words and tags of each
 KS = (0.1, 0.3, 1.0, 3.0)  # tried on the validation part
 RARE = 10  # a word that occurs at most so often tells what unknown words are like
 ROWS = 128
+MOST_PAIRED = 40  # tags: the states are their square, and the weights between states the square of that
 
 
 @final
@@ -41,6 +42,7 @@ class HMMTagger:
     Attributes:
         tags: their names, in the order of their first occurrence.
         k: how much a word's form counts beside the word.
+        order: how many tags before one tell of it: two, or one where there are more than MOST_PAIRED tags.
     """
 
     tags: list[str]
@@ -49,7 +51,8 @@ class HMMTagger:
     _words: dict[str, Floats]  # how often each word has each tag
     _forms: dict[str, Floats]  # the same of forms
     _share: Floats  # p(tag)
-    _chain: Chain  # over pairs of tags, log p(tag | the two before)
+    _chain: Chain  # over pairs of tags, log p(tag | the two before), or over tags
+    order: int
     _known: dict[str, Floats] = field(default_factory=dict)
 
     @classmethod
@@ -81,8 +84,9 @@ class HMMTagger:
             ), len(names),
         )  # fmt: skip
         share = np.sum(list(words.values()), axis=0) / sum(c.sum() for c in words.values())
-        chain = _pairs([[number[tag] for tag in tags] for _, tags in train], len(names))
-        made = [cls(names, each, endings, words, forms, share, chain) for each in (KS if valid else (k,))]
+        order = 2 if len(names) <= MOST_PAIRED else 1
+        chain = (_pairs if order == 2 else _singles)([[number[tag] for tag in tags] for _, tags in train], len(names))
+        made = [cls(names, each, endings, words, forms, share, chain, order) for each in (KS if valid else (k,))]
         return max(made, key=lambda tagger: tagger.accuracy(valid)) if valid else made[0]
 
     def accuracy(self, corpus: Corpus) -> float:
@@ -102,9 +106,9 @@ class HMMTagger:
             scores = torch.zeros(len(which), int(lengths.max()), K, dtype=torch.float32)
             for at, row in zip(which, scores, strict=True):
                 row[: len(sentences[at])] = torch.from_numpy(np.stack([self._scores(w) for w in sentences[at]]))
-            paths, _ = viterbi(scores.repeat(1, 1, K + 1), self._chain, lengths)
+            paths, _ = viterbi(scores.repeat(1, 1, K + 1 if self.order == 2 else 1), self._chain, lengths)
             for at, path, size in zip(which, paths.tolist(), lengths.tolist(), strict=True):
-                found[at] = [self.tags[pair % K] for pair in path[:size]]
+                found[at] = [self.tags[state % K] for state in path[:size]]
         return found
 
     def _scores(self, word: str) -> Floats:
@@ -179,3 +183,16 @@ def _pairs(rows: list[list[int]], tags: int) -> Chain:
     start[K * K :] = logs[K, K]
     made: list[Tensor] = [torch.from_numpy(x).float() for x in (start, between, np.zeros(size))]
     return Chain(*made[:3], reach=3)
+
+
+def _singles(rows: list[list[int]], tags: int) -> Chain:
+    """log p(b | a) as a chain over tags, each share drawn to p(b) with a weight of 1."""
+    start, between, one = np.zeros(tags), np.zeros((tags, tags)), np.ones(tags)
+    for row in rows:
+        for a, b in zip([None, *row], row, strict=False):
+            (start if a is None else between[a])[b] += 1
+            one[b] += 1
+    one /= one.sum()
+    shares = [(counts + one) / (counts.sum(-1, keepdims=True) + 1) for counts in (start, between)]
+    made = [torch.from_numpy(np.log(x)).float() for x in (*shares, np.ones(tags))]
+    return Chain(made[0], made[1], made[2])

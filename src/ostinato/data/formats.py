@@ -142,15 +142,18 @@ def read_table(
     return Table(table, places, tuple(skipped))
 
 
-def told_format(source: str) -> str:
+def told_format(source: str, learnt: str = "auto") -> str:
     """The format that a name tells by its suffix, or a folder by what is in it; "lines" for any other file and for "-".
 
-    For what is to be answered: a guess from the first lines may take a word of a text for a label.
+    For what is to be answered: a guess from the first lines may take a word of a text for a label. So it counts only
+    where it is the format that a model has `learnt` from.
     """
     path = Path(source)
     if path.is_dir():
         return _of_folder(path)
-    return _by_suffix(path) or "lines"
+    told = _by_suffix(path) or "lines"
+    alike = told == "lines" and learnt in ("labelled", "conll", "conllu") and path.is_file()
+    return learnt if alike and _of_first_lines(path) == learnt else told
 
 
 def format_of(source: Anything) -> str:
@@ -167,6 +170,10 @@ def format_of(source: Anything) -> str:
     told = _by_suffix(path)
     if told not in (None, "lines"):  # a .txt may be anything
         return told
+    return _of_first_lines(path)
+
+
+def _of_first_lines(path: Path) -> str:
     return _of_content([line for _, line in islice(read_lines(path), 100) if isinstance(line, str)])
 
 

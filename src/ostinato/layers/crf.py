@@ -115,7 +115,7 @@ class CRF(nn.Module):
         """The most probable sequence of tags of each row, as long as the row is.
 
         Raises:
-            ValueError: a shape or dtype does not fit, or no sequence of a row's length is allowed.
+            ValueError: a shape or dtype does not fit, a score is NaN, or no sequence of a row's length is allowed.
         """
         return [row[0].tags for row in self._best(emissions, 1, lengths)]
 
@@ -137,6 +137,8 @@ class CRF(nn.Module):
     def _best(self, emissions: Tensor, n: int, lengths: Tensor | None) -> list[list[Sequence]]:
         """As `nbest`, with scores for log-probabilities."""
         self._check(emissions, lengths)
+        if bool(emissions.isnan().any()):
+            raise ValueError("emissions hold NaN, and no sequence is the best of such; look at what made them")
         paths, scores = best_paths(emissions, self.chain(), n, lengths)
         sizes = [emissions.shape[1]] * len(paths) if lengths is None else lengths.tolist()
         found = []

@@ -54,11 +54,11 @@ def write_report(run: Path, model: nn.Module) -> Path:
     rows = [row for row in entries(results, "table") if isinstance(row, Mapping)]
     metrics = results.get("metrics") if isinstance(results.get("metrics"), Mapping) else {}
     assert isinstance(metrics, Mapping)
-    metric = _headline_metric(results, metrics, rows)
+    judged = _judged(results, metrics, rows)
     figures = run / "figures"
     sections = [
-        Section("result", "Result", _headline(results, metrics, metric, rows, model) + notes(results)),
-        Section("comparison", "Models and baselines", _comparison(rows, metric, figures)),
+        Section("result", "Result", _headline(results, metrics, judged, rows, model) + notes(results)),
+        Section("comparison", "Models and baselines", _comparison(rows, judged, figures)),
         Section("lengths", "Quality against length", lengths(results, figures)),
         Section("confusion", "Confusion matrix", confusion(results, figures)),
         Section("labels", "Label by label", per_tag(results)),
@@ -82,27 +82,43 @@ def write_report(run: Path, model: nn.Module) -> Path:
     return atomic_write(run / "report.html", page(name, intro, sections, footer))
 
 
-def _headline_metric(results: Mapping[str, Any], metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The metric the run is judged by: of the test split if there is one, else of the validation split."""
-    for said in entries(results, "shown")[:1]:
-        if is_number(metrics.get(said)):
-            return str(said)
+def _judged(results: Mapping[str, Any], metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics the run is judged by: of the test split if there is one, else one of the validation split."""
+    told = [*entries(results, "judged")] or [*entries(results, "shown")[:1]]
+    if told := [str(said) for said in told if is_number(metrics.get(said))]:
+        return told
     every = [key for key, value in metrics.items() if is_number(value)]
     every += [key for row in rows for key, value in row.items() if is_number(value)]
     for split in ("test/", "valid/"):
         known = [split + name for name in _FIRST if split + name in every]
         if found := known or [key for key in every if key.startswith(split)]:
-            return found[0]
-    return ""
+            return found[:1]
+    return [""]
 
 
 def _headline(
     results: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    metric: str,
+    judged: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     model: nn.Module,
 ) -> str:
+    numbers = [part for metric in judged for part in _against(metrics, metric, rows)]
+    split, _, name = judged[0].partition("/")
+    more = [*entries(results, "shown"), *(key for key in metrics if key.startswith(split + "/")), f"valid/{name}"]
+    shown = {metrics.get(metric) for metric in judged}  # the same number twice (nats a token and a char) says nothing
+    for key in more:
+        value = metrics.get(key)
+        silent = key.endswith("/tokens") or (key.endswith("/unknown_share") and value == 0)
+        if is_number(value) and value not in shown and not silent and len(shown) < 4 + len(judged):
+            shown.add(value)
+            numbers.append(number(measured(value, key), words(key)))
+    numbers.append(number(f"{total_parameters(model):,}", "parameters"))
+    return f'<div class="headline">{"".join(numbers)}</div>'
+
+
+def _against(metrics: Mapping[str, Any], metric: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the model reaches in a metric, and what its best baseline does."""
     numbers = []
     own = metrics.get(metric)
     if own is None:
@@ -116,20 +132,10 @@ def _headline(
         if is_number(own):
             said += "; " + compared(own, best[metric], metric, lower_is_better(metric))
         numbers.append(number(measured(best[metric], metric), said))
-    split, _, name = metric.partition("/")
-    more = [*entries(results, "shown"), *(key for key in metrics if key.startswith(split + "/")), f"valid/{name}"]
-    shown = {own}  # the same number twice (nats per token and per char of a model of characters) says nothing new
-    for key in more:
-        value = metrics.get(key)
-        silent = key.endswith("/tokens") or (key.endswith("/unknown_share") and value == 0)
-        if is_number(value) and value not in shown and not silent and len(shown) < 5:
-            shown.add(value)
-            numbers.append(number(measured(value, key), words(key)))
-    numbers.append(number(f"{total_parameters(model):,}", "parameters"))
-    return f'<div class="headline">{"".join(numbers)}</div>'
+    return numbers
 
 
-def _comparison(rows: Sequence[Mapping[str, Any]], metric: str, figures: Path) -> str:
+def _comparison(rows: Sequence[Mapping[str, Any]], judged: Sequence[str], figures: Path) -> str:
     if not rows:
         return ""
     found = dict.fromkeys(key for row in rows for key, v in row.items() if "/" in key and is_number(v))
@@ -153,7 +159,8 @@ def _comparison(rows: Sequence[Mapping[str, Any]], metric: str, figures: Path) -
         cells.append(digits(row.get("tokens_per_s")))
         body.append(("" if row.get("kind") == "baseline" else "own", cells))
     drawn = []
-    shown = [key for key in dict.fromkeys([metric, "test/bits_per_char", "test/nats_per_char"]) if key in keys][:2]
+    shown = [key for key in dict.fromkeys([*judged, "test/bits_per_char", "test/nats_per_char"]) if key in keys]
+    shown = shown[: max(2, len(judged))]
     for key in shown or keys[:1]:
         name = "baselines_" + filename(key)
         svg = adapted(save(baseline_bars([dict(row) for row in rows], key), figures, name), name)

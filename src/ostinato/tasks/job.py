@@ -109,6 +109,10 @@ class Job(ABC, Generic[R, D]):
     def shown(self, recipe: R, data: D) -> tuple[str, ...]:
         """The metrics that tables show, without their split; the one that the run is judged by stands first."""
 
+    def judged(self, recipe: R, data: D) -> tuple[str, ...]:
+        """Of those the ones that a run is judged by, and its report begins with."""
+        return self.shown(recipe, data)[:1]
+
     def rower(self, recipe: R, data: D) -> Row:
         """(model, kind, parameters, figures, tokens a second, note) -> a line of the table."""
         names = self.shown(recipe, data)

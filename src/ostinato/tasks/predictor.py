@@ -1,7 +1,7 @@
 """A trained run as something that answers: loaded in one line, asked in another."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, final
@@ -27,10 +27,14 @@ class Predictor(ABC):
             n_best: with more than 1, each answer has the key `n_best`: so many, the best first.
 
         Raises:
-            ValueError: a text that cannot be read.
+            ValueError: a text that cannot be read, or no list of texts, or n_best below 1.
         """
+        if isinstance(n_best, bool) or not isinstance(n_best, int) or n_best < 1:
+            raise ValueError(f"n_best is how many answers are wanted, a whole number from 1 on, and is {n_best!r}")
         if isinstance(texts, str):
             raise ValueError("predict takes a list of texts, and got one text; write predict([text])")
+        if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
+            raise ValueError(f"predict takes a list of texts, and got a {type(texts).__name__}")
         texts = list(texts)
         for number, text in enumerate(texts, start=1):
             if not isinstance(text, str | list | tuple):
@@ -55,6 +59,10 @@ class Predictor(ABC):
     @abstractmethod
     def reads(self) -> str:
         """The column of a file that is read."""
+
+    def learnt_from(self) -> str:
+        """The format of the files that it learnt from, as its recipe says it."""
+        return "auto"
 
     @abstractmethod
     def written(self, source: Input, answer: dict[str, Any]) -> Iterator[dict[str, Any] | None]:

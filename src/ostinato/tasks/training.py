@@ -101,6 +101,7 @@ def _finished(
     model.eval()
     table: list[dict[str, Any]] = []
     extras: dict[str, Any] = {}
+    once = ""
     if report.interrupted:
         figures = evaluate(task, model, "valid")
     else:
@@ -111,6 +112,9 @@ def _finished(
             own = folds.fold, (figures, table)
             learnt = recipe.model_dump_json(exclude={"name", "about", "device"})
             figures, table = cross_validated(folds.folds, *own, others, run.path / "folds.json", learnt)
+            once = (
+                f"figures and table: means of {folds.folds} folds; what is shown of single rows is of fold {folds.fold}"
+            )
     results = {
         "name": recipe.name or recipe.task,
         "task": recipe.task,
@@ -126,10 +130,11 @@ def _finished(
         },
         "table": table,
         "shown": [f"test/{name}" for name in job.shown(recipe, data)],
+        "judged": [f"test/{name}" for name in job.judged(recipe, data)],
         **extras,
         "kernel": kernel_path(task, model),
         "recipe": run.recipe.read_text(encoding="utf-8"),
-        "notes": [note for note in (*task.notes(), *data.doubts(), machine()) if note],
+        "notes": [note for note in (once, *task.notes(), *data.doubts(), machine()) if note],
     }
     run.finish(results)
     tell({"event": "end", "interrupted": report.interrupted, "metrics": results["metrics"]})

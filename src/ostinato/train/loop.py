@@ -192,16 +192,19 @@ class Trainer:
             if self.workers.first:
                 metrics = evaluate(self.task, self.model, "valid", quick=True)
             metrics = self.workers.agree(metrics)
-            value = metrics[f"valid/{self.task.monitor}"]
+            value = self.task.worth(metrics)
             if best := p.judged(value, self.task.higher_is_better):
                 self._keep_best()
+            equal = best and p.stale > 0
+            if p.step <= self.rate.warmup:
+                p.stale = 0  # nothing is given up before it learns at its full rate
         for listener in (self.rate, self.average):
             listener.evaluated(-value if self.task.higher_is_better else value)
         epoch = p.epoch + p.batch / self.task.batch_count()
         seconds = time.perf_counter() - began
         self.listen({"event": "evaluate", "step": p.step, "epoch": epoch, "split": "valid", "metrics": metrics,
                      "monitor": f"valid/{self.task.monitor}",
-                     "best": best, "seconds": round(seconds, 3)})  # fmt: skip
+                     "best": best, "equal": equal, "seconds": round(seconds, 3)})  # fmt: skip
 
     def _keep_best(self) -> None:
         weights = checkpoint.weights(self.model)

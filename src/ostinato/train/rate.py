@@ -11,6 +11,8 @@ class LearningRate:
     def __init__(self, recipe: Training, total: int) -> None:
         self.schedule: Schedule = recipe.schedule
         self.lr, self.total = recipe.optimiser.lr, total
+        # A short training would end before it reached its rate: a quarter of its steps is the most.
+        self.warmup = min(self.schedule.warmup_steps, total // 4)
         self.scale, self.best, self.stale = 1.0, math.inf, 0
 
     def at(self, step: int) -> float:
@@ -18,10 +20,10 @@ class LearningRate:
         s = self.schedule
         if s.name == "triangular":
             return self._triangular(step)
-        if step < s.warmup_steps:
-            return self.lr * (step + 1) / s.warmup_steps
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
         if s.name == "cosine":
-            done = min(1.0, (step - s.warmup_steps) / max(1, self.total - s.warmup_steps))
+            done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
             return self.lr * (s.floor + (1 - s.floor) * 0.5 * (1 + math.cos(math.pi * done)))
         return self.lr * self.scale
 

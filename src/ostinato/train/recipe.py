@@ -65,7 +65,7 @@ class Optimiser(Section):
 
 class Schedule(Section):
     name: Annotated[str, one_of("schedule", SCHEDULES)] = "cosine"
-    warmup_steps: int = Field(default=0, ge=0)  # of all but "triangular"
+    warmup_steps: int = Field(default=0, ge=0)  # of all but "triangular"; a quarter of all steps at most
     floor: float = Field(default=0.0, ge=0, le=1)  # share of lr at which "cosine" ends and below which "plateau" stops
     factor: float = Field(default=0.5, gt=0, lt=1)  # of "plateau": lr is multiplied by it ...
     patience: int = Field(default=0, ge=0)  # ... after more evaluations than this without a better one

@@ -62,6 +62,10 @@ class Task(ABC, Generic[Batch]):
         `state` is what the batch before gave, already detached: truncated back-propagation through time.
         """
 
+    def worth(self, metrics: dict[str, float]) -> float:
+        """What an evaluation of "valid" is judged by: the monitored metric, or what goes on where that says nothing."""
+        return metrics[f"valid/{self.monitor}"]
+
     @abstractmethod
     def evaluate(self, model: nn.Module, split: str, quick: bool = False) -> dict[str, float]:
         """Metrics on "valid" or "test"; names carry split and unit: "test/bits_per_char".

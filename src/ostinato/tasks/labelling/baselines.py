@@ -32,9 +32,9 @@ def rows(
     if chosen.majority:
         what = "majority" if kinds == {"class"} else "most frequent answers"
         table.append(_counted(what, frequent, recipe, examples, listen, row))
-    if chosen.words and "tags" not in kinds:
+    if chosen.words and kinds != {"tags"}:
         table.append(_counted("bag of words", bag_of_words, recipe, examples, listen, row))
-    if chosen.hmm and kinds == {"tags"}:
+    if chosen.hmm and "tags" in kinds:
         table.append(_counted("hidden Markov model", hidden_markov, recipe, examples, listen, row))
     for cell, epochs in (
         (body.MEMORYLESS, chosen.memoryless_epochs),
@@ -84,10 +84,10 @@ def frequent(recipe: LabellingRecipe, examples: Examples) -> Any:
 
 
 def bag_of_words(recipe: LabellingRecipe, examples: Examples) -> Any:
-    """Logistic regression on words and pairs of words, one for each head; its strength is chosen on the valid part."""
+    """Logistic regression on words and pairs of words, one for each head of a text; its strength is chosen on valid."""
     fitted = {}
     texts = {part: [fold(recipe.data, words) for words in examples.parts[part].tokens] for part in ("train", "valid")}
-    for name in recipe.heads:
+    for name in (name for name, head in recipe.heads.items() if not head.tagging):
         labels = {part: torch.stack(examples.parts[part].targets[name]).numpy() for part in texts}
         fitted[name] = BagOfWords.fit(texts["train"], labels["train"], texts["valid"], labels["valid"])
 
@@ -109,9 +109,9 @@ def _decided(predicted: Any, kind: str) -> list[Decision]:
 
 
 def hidden_markov(recipe: LabellingRecipe, examples: Examples) -> Any:
-    """A hidden Markov model over pairs of tags for each head."""
+    """A hidden Markov model for each head of tags."""
     fitted = {}
-    for name in recipe.heads:
+    for name in (name for name, head in recipe.heads.items() if head.tagging):
         # Words as they stand: their form tells of unknown ones.
         parts = (examples.parts[part] for part in ("train", "valid"))
         train, valid = (list(zip(part.tokens, part.gold[name], strict=True)) for part in parts)
@@ -127,11 +127,17 @@ def hidden_markov(recipe: LabellingRecipe, examples: Examples) -> Any:
     pairs = {
         (name, *pair)
         for name, gold in examples.parts["train"].gold.items()
+        if name in fitted
         for row in zip(examples.parts["train"].tokens, gold, strict=True)
         for pair in zip(*row, strict=True)
     }
     strengths = ", ".join(f"{model.k:g}" for model in fitted.values())
-    return answer, len(pairs), f"counts of pairs of tags, unknown words by their form, k {strengths} by the valid part"
+    states = " and ".join(sorted({"pairs of tags" if model.order == 2 else "tags" for model in fitted.values()}))
+    return (
+        answer,
+        len(pairs),
+        f"counts, states are {states}, unknown words by their form, k {strengths} by the valid part",
+    )
 
 
 def _other_net(

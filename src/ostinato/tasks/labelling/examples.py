@@ -143,7 +143,8 @@ def _gold(table: Table, recipe: LabellingRecipe, found: dict[str, str | None]) -
     for name, head in recipe.heads.items():
         column = table.column(head.column or name)
         if head.kind == "class":
-            gold[name] = [[field if isinstance(field, str) else " ".join(field)] for field in column]
+            # A blank beside a comma is no part of a class.
+            gold[name] = [[field.strip() if isinstance(field, str) else " ".join(field)] for field in column]
         elif head.kind == "labels":
             gold[name] = [_labels(field, head.separator) for field in column]
         else:
@@ -176,7 +177,8 @@ def _codec(
         texts = [[word for sentence in row for word in SPLIT[cut.tokens](sentence)] for row in texts]
     names = {name: Vocabulary.labels(answer for row in rows for answer in row) for name, rows in gold.items()}
     for name, known in names.items():
-        if len(known) < 2:
+        # One label is a question by itself where some rows have none.
+        if len(known) < 2 and not (len(known) == 1 and any(not row for row in gold[name])):
             column = recipe.heads[name].column or name
             raise RecipeError(
                 f"column {column!r} holds nothing but {known.itos[0]!r} in the training part, so there is nothing to "

@@ -19,7 +19,7 @@ from . import baselines
 from .codec import Codec
 from .examples import Examples
 from .extras import extras
-from .measure import shown
+from .measure import judged, shown
 from .pretrain import check, pretrain
 from .recipe import LabellingRecipe
 from .task import LabellingTask
@@ -62,6 +62,9 @@ class LabellingJob(Job[LabellingRecipe, Examples]):
 
     def shown(self, recipe: LabellingRecipe, data: Examples) -> tuple[str, ...]:
         return shown(recipe, data.schemes)
+
+    def judged(self, recipe: LabellingRecipe, data: Examples) -> tuple[str, ...]:
+        return judged(recipe, data.schemes)
 
     def title(self, recipe: LabellingRecipe) -> str:
         crf = any(head.tagging and head.crf for head in recipe.heads.values())

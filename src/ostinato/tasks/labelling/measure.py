@@ -35,6 +35,11 @@ def shown(recipe: LabellingRecipe, schemes: dict[str, str | None]) -> tuple[str,
     return tuple(names)
 
 
+def judged(recipe: LabellingRecipe, schemes: dict[str, str | None]) -> tuple[str, ...]:
+    """The main metric of each head."""
+    return tuple(metric_name(recipe, name, main_metric(head, schemes.get(name))) for name, head in recipe.heads.items())
+
+
 def monitored(recipe: LabellingRecipe, examples: Examples) -> str:
     """The metric that decides what is best: the one head's, or the mean over the heads."""
     if len(recipe.heads) > 1:
@@ -46,9 +51,11 @@ def monitored(recipe: LabellingRecipe, examples: Examples) -> str:
 def measure(
     recipe: LabellingRecipe, examples: Examples, split: str, answers: dict[str, list[Decision]]
 ) -> dict[str, float]:
-    """The metrics of a split, higher is better except for nats."""
+    """The metrics of a split, higher is better except for nats; of the heads that were answered."""
     found, mains = {}, []
     for name, head in recipe.heads.items():
+        if name not in answers:
+            continue
         gold, scheme = examples.parts[split].gold[name], examples.schemes.get(name)
         itos = examples.codec.names[name].itos
         said = [[itos[i] for i in answer.ids] for answer in answers[name]]
@@ -58,7 +65,7 @@ def measure(
         each = _tags(gold, said, scheme) if head.tagging else _classes(head, gold, said, itos)
         mains.append(each[main_metric(head, scheme)])
         found |= {f"{split}/{metric_name(recipe, name, metric)}": value for metric, value in each.items()}
-    if len(mains) > 1:
+    if len(mains) == len(recipe.heads) > 1:
         found[f"{split}/mean"] = sum(mains) / len(mains)
     return found
 

@@ -163,10 +163,13 @@ class LabellingRecipe(Recipe):
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         kinds = [head.kind for head in self.heads.values()]
+        named = f" (the heads are {', '.join(self.heads)})" * (len(kinds) > 1)
         if self.task == "classification" and (len(kinds) != 1 or "tags" in kinds):
-            raise ValueError("classification has one head, of kind class or labels; several are for task = multitask")
+            raise ValueError(
+                f"classification has one head, of kind class or labels; several are for task = multitask{named}"
+            )
         if self.task == "tagging" and kinds != ["tags"]:
-            raise ValueError("tagging has one head, of kind tags; several are for task = multitask")
+            raise ValueError(f"tagging has one head, of kind tags; several are for task = multitask{named}")
         if self.task == "multitask" and len(kinds) < 2:
             raise ValueError("multitask needs two heads or more, such as [heads.intent] and [heads.slot]")
         if "tags" in kinds and self.data.max_length is not None:

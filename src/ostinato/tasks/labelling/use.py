@@ -39,6 +39,9 @@ class LabellingPredictor(Predictor):
     def reads(self) -> str:
         return self.recipe.data.theirs(self.recipe.data.text)
 
+    def learnt_from(self) -> str:
+        return self.recipe.data.format
+
     def refuses(self, text: Input) -> str:
         if self.codec.sentences is not None and isinstance(text, str):
             return "is one text, and this model reads documents: give a list of sentences (JSONL)"

@@ -104,6 +104,11 @@ class TranslationTask(Task[PairBatch]):
         found, self.signatures = quality(said, part.references, search.bleu)
         return figures | {f"{split}/{name}": value for name, value in found.items()}
 
+    def worth(self, metrics: dict[str, float]) -> float:
+        """BLEU from 1 on; below, where a chance n-gram decides it while the model still learns, the likelihood."""
+        bleu = metrics["valid/bleu"]
+        return bleu if bleu >= 1 else -metrics["valid/nats_per_token"]
+
     def _nats(self, model: Seq2Seq, part: Part) -> float:
         """Mean over the target tokens."""
         order = sorted(range(len(part)), key=part.sizes.__getitem__)
