@@ -36,12 +36,18 @@ def test_several_labels_a_row_are_scored_as_scikit_learn_does(rows):
     used = (said | truth).any(0)
     assert got.subset_accuracy == pytest.approx(sklearn.accuracy_score(truth, said))
     if used.any():
-        micro, macro = (
-            sklearn.f1_score(truth[:, used], said[:, used], average=average, zero_division=0)
-            for average in ("micro", "macro")
-        )
+        # All columns, for scikit-learn takes a single one for two classes.
+        micro = sklearn.f1_score(truth, said, average="micro", zero_division=0)
+        each = sklearn.f1_score(truth, said, average=None, zero_division=0)
         assert got.micro_f1 == pytest.approx(micro, abs=1e-6)
-        assert got.macro_f1 == pytest.approx(macro, abs=1e-6)
+        assert got.macro_f1 == pytest.approx(each[used.numpy()].mean(), abs=1e-6)
+
+
+def test_one_label_alone_is_scored_as_two_classes_by_scikit_learn():
+    said, truth = torch.tensor([[1], [0], [1], [1], [0]]), torch.tensor([[1], [1], [0], [1], [0]])
+    got = metrics.multilabel_scores(said, truth)
+    want = sklearn.f1_score(truth[:, 0], said[:, 0], average="binary")
+    assert got == (pytest.approx(want, abs=1e-6), pytest.approx(want, abs=1e-6), pytest.approx(0.6))
 
 
 def test_the_calibration_curve_is_scikit_learns():

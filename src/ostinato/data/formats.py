@@ -198,7 +198,7 @@ def _of_folder(path: Path) -> str:
 
 def _of_content(lines: list[str]) -> str:
     filled = [line for line in lines if line and not line.isspace()]
-    gaps = any(not line.strip() for line in lines[: lines.index(filled[-1])]) if filled else False
+    gaps = "" in "\n".join(line.strip() for line in lines).strip("\n").split("\n")[1:]
     starts = [line.partition(" ")[0] for line in filled]
     tabs = {line.count("\t") for line in filled}
     widths = {len(line.split()) for line in filled}

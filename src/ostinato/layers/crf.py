@@ -137,7 +137,7 @@ class CRF(nn.Module):
     def _best(self, emissions: Tensor, n: int, lengths: Tensor | None) -> list[list[Sequence]]:
         """As `nbest`, with scores for log-probabilities."""
         self._check(emissions, lengths)
-        if bool(emissions.isnan().any()):
+        if bool(self._within(emissions, lengths).isnan().any()):
             raise ValueError("emissions hold NaN, and no sequence is the best of such; look at what made them")
         paths, scores = best_paths(emissions, self.chain(), n, lengths)
         sizes = [emissions.shape[1]] * len(paths) if lengths is None else lengths.tolist()
@@ -148,11 +148,12 @@ class CRF(nn.Module):
             found.append([Sequence(p[:size], s) for p, s in zip(row, worth, strict=True) if s > -torch.inf])
         return found
 
-    def _within(self, tags: Tensor, lengths: Tensor | None) -> Tensor:
-        """The tags with 0 past each row's length, where anything may stand."""
+    def _within(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """[B, T] or [B, T, K] with 0 past each row's length, where anything may stand."""
         if lengths is None:
-            return tags
-        return tags.masked_fill(torch.arange(tags.shape[1], device=tags.device) >= lengths[:, None], 0)
+            return x
+        past = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
+        return x.masked_fill(past[..., None] if x.ndim == 3 else past, 0)
 
     def _check(self, emissions: Tensor, lengths: Tensor | None, tags: Tensor | None = None) -> None:
         shape, count = tuple(emissions.shape), len(self.start)

@@ -113,6 +113,8 @@ def multilabel_scores(predicted: Tensor, truth: Tensor) -> MultiLabelScores:
 
     said, there = predicted.long(), truth.long()
     _check(said, there, axes=2, classes=2)
+    if said.shape[1] == 1:  # torchmetrics wants two; a label that is nowhere changes no score
+        said, there = (torch.cat([labels, torch.zeros_like(labels)], dim=1) for labels in (said, there))
     columns = (said + there).any(0)
     if not columns.any():
         return MultiLabelScores(0.0, 0.0, 1.0)

@@ -95,7 +95,7 @@ class Trainer:
         self.average = Average(self.model, self.recipe)
         total = self.recipe.epochs * self.task.batch_count()
         self.total = min(total, self.recipe.max_steps or total)
-        self.rate = LearningRate(self.recipe, self.total)
+        self.rate = LearningRate(self.recipe, self.total, total)
         self.progress = Progress()
         made = (self.model, self.optimiser, self.average, self.rate, self.progress)
         self.learner = Learner(*made, self.task.fingerprint())

@@ -8,11 +8,16 @@ from .recipe import Schedule, Training
 class LearningRate:
     """lr as a function of the step and, for "plateau", of the evaluations so far."""
 
-    def __init__(self, recipe: Training, total: int) -> None:
+    def __init__(self, recipe: Training, total: int, whole: int | None = None) -> None:
+        """
+        Args:
+            total: the steps of this training.
+            whole: those of all its epochs, where it is cut short of them and may go on later; None: `total`.
+        """
         self.schedule: Schedule = recipe.schedule
         self.lr, self.total = recipe.optimiser.lr, total
         # A short training would end before it reached its rate: a quarter of its steps is the most.
-        self.warmup = min(self.schedule.warmup_steps, total // 4)
+        self.warmup = min(self.schedule.warmup_steps, (total if whole is None else whole) // 4)
         self.scale, self.best, self.stale = 1.0, math.inf, 0
 
     def at(self, step: int) -> float:
