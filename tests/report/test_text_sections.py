@@ -93,6 +93,26 @@ def test_characters_that_are_cut_are_explained_where_there_are_any(tmp_path: Pat
     assert ("with … where it is cut" in found.text) is told
 
 
+def test_a_translation_of_nothing_is_seen(tmp_path: Path) -> None:
+    _, found = page(tmp_path, translations=[{"source": "ein", "reference": "a", "translation": ""}])
+    assert re.search(r"translation\s*–", found.text)
+
+
+def test_several_heads_are_judged_each_by_its_own(tmp_path: Path) -> None:
+    """A rival that answers one of them stands beside it."""
+    names = ("test/intent_accuracy", "test/slot_f1")
+    table = [
+        {"model": "ours", "kind": "recurrent", names[0]: 0.97, names[1]: 0.95},
+        {"model": "bag", "kind": "baseline", names[0]: 0.93, names[1]: None},
+        {"model": "chain", "kind": "baseline", names[0]: None, names[1]: 0.96},
+    ]
+    _, found = page(tmp_path, metrics=dict(zip(names, (0.97, 0.95), strict=True)), judged=list(names), table=table)
+    assert "93.00%best baseline: bag; the model is 4.00 points better" in found.text
+    assert "96.00%best baseline: chain; the model is 1.00 points worse" in found.text
+    figures = {path.stem for path in (tmp_path / "figures").glob("baselines_*.svg")}
+    assert figures == {"baselines_test_intent_accuracy", "baselines_test_slot_f1"}
+
+
 def test_shares_are_read_as_per_cent_and_compared_by_points(tmp_path: Path) -> None:
     _, found = page(tmp_path)
     assert "89.12%test accuracy" in found.text

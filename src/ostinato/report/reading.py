@@ -69,7 +69,7 @@ def _closed(token: str) -> bool:
 def translations(results: Mapping[str, Any]) -> str:
     """Sentences of the test part, their references, and what the models wrote."""
     rows = [row for row in entries(results, "translations") if isinstance(row, Mapping)]
-    pairs = ([(str(key), str(value)) for key, value in row.items()] for row in rows)
+    pairs = ([(str(key), str(value) or "–") for key, value in row.items()] for row in rows)  # a model may write nothing
     return "".join(f'<div class="sample">{facts(row)}</div>' for row in pairs)
 
 
