@@ -30,13 +30,14 @@ def classification(folder, rows=24, **changes):
     return made(given)
 
 
-def tagging(folder, crf=True, tags=TAGS, name="tags"):
+def tagging(folder, crf=True, tags=TAGS, name="tags", learnt="same"):
     for part in ("train", "valid", "test"):
         rows = [zip(TEXTS[i].split(), tags[i].split(), strict=True) for i in range(8)]
         (folder / f"{part}.conll").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in row) for row in rows))
     data = {"path": str(folder), "format": "conll", "columns": ["words", name], "text": "words", "tokens": "given",
             "min_count": 1}  # fmt: skip
-    return made({"task": "tagging", "data": data, "model": MODEL, "heads": {name: {"kind": "tags", "crf": crf}}})
+    head = {"kind": "tags", "crf": crf, "learnt": learnt}
+    return made({"task": "tagging", "data": data, "model": MODEL, "heads": {name: head}})
 
 
 def made(given):
@@ -159,6 +160,19 @@ def test_chunks_are_scored_whole_and_confused_by_type(tmp_path, crf):
         assert row["confidence"] == max(misses)
         assert len(row["saliency"]) == len(row["tokens"]) and all(map(math.isfinite, row["saliency"]))
     assert found["mistakes"]
+
+
+def test_mistakes_are_told_in_the_scheme_of_the_files(tmp_path):
+    """Whichever is learnt: the files know no E- and no S-, and what is right there is no mistake."""
+    task, model = tagging(tmp_path, learnt="BIOES")
+    found = extras(task, model)
+    assert any(name[0] in "ES" for name in task.examples.codec.names["tags"].itos)
+    for row in found["mistakes"]:
+        gold = TAGS[TEXTS.index(" ".join(row["tokens"]))].split()
+        assert gold[row["at"]] == row["gold"] != row["said"]
+        assert row["said"][0] in "BIO"
+    assert found["mistakes"]
+    assert sum(map(sum, found["confusion"]["tags"]["matrix"])) == 21
 
 
 def test_parts_of_speech_are_scored_token_by_token(tmp_path):

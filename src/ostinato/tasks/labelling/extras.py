@@ -14,6 +14,7 @@ from ...models import Labeller
 from ...models.heads import Decision
 from ...models.labeller import saliency
 from .examples import Part
+from .measure import named
 from .recipe import Head
 from .task import LabellingTask, answered, pad_rows
 
@@ -32,8 +33,9 @@ class Answered(NamedTuple):
     head: Head
     gold: list[list[str]]
     said: list[list[str]]
+    ids: list[list[int]]  # of what was said, as the model knows it
     sure: list[list[float]]
-    names: list[str]  # the known ones, then those that only the test part has
+    names: list[str]  # the known ones, then those that only the test part or the files' scheme has
     chunks: bool
 
 
@@ -49,7 +51,7 @@ def extras(task: LabellingTask, model: Labeller) -> dict[str, Any]:
     """
     part = task.examples.parts["test"]
     found = task.said.get("test") or answered(model, part.rows, task.recipe.data.batch_valid)
-    heads = [_answers(task, part, name, [row[name] for row in found]) for name in task.recipe.heads]
+    heads = [_answers(task, name, [row[name] for row in found]) for name in task.recipe.heads]
     classes = [head for head in heads if head.head.kind != "labels"]
     drawn = {
         "confusion": {head.name: _confusion(head) for head in classes if len(head.names) <= MOST_CLASSES},
@@ -61,13 +63,13 @@ def extras(task: LabellingTask, model: Labeller) -> dict[str, Any]:
     return {**{key: value for key, value in drawn.items() if value}, "padding": _padding(task)}
 
 
-def _answers(task: LabellingTask, part: Part, name: str, decisions: Sequence[Decision]) -> Answered:
-    gold, itos = part.gold[name], task.examples.codec.names[name].itos
-    names = [*itos, *sorted({answer for row in gold for answer in row} - set(itos))]
-    said = [[itos[i] for i in decision.ids] for decision in decisions]
-    sure = [decision.confidence for decision in decisions]
+def _answers(task: LabellingTask, name: str, decisions: Sequence[Decision]) -> Answered:
+    gold, said = named(task.recipe, task.examples, "test", name, decisions)
+    itos = task.examples.codec.names[name].itos
+    names = [*itos, *sorted({answer for row in (*gold, *said) for answer in row} - set(itos))]
     chunks = task.examples.schemes.get(name) is not None
-    return Answered(name, task.recipe.heads[name], gold, said, sure, names, chunks)
+    ids, sure = [d.ids for d in decisions], [d.confidence for d in decisions]
+    return Answered(name, task.recipe.heads[name], gold, said, ids, sure, names, chunks)
 
 
 def _confusion(head: Answered) -> dict[str, Any]:
@@ -133,7 +135,8 @@ def _mistakes(model: Labeller, part: Part, head: Answered, most: int) -> Iterato
     for wrong in sorted(_wrong(head), key=lambda one: (-one.confidence, one.row))[:most]:
         tokens, at = part.tokens[wrong.row], wrong.step
         x, lengths = (given.to(next(model.parameters()).device) for given in pad_rows([part.rows[wrong.row]]))
-        target = torch.tensor([head.names.index(wrong.said)], device=lengths.device)
+        which = head.said[wrong.row].index(wrong.said) if at is None else at
+        target = torch.tensor([head.ids[wrong.row][which]], device=lengths.device)
         if at is None:
             slopes = saliency(model, x, lengths, head.name, target)
         else:

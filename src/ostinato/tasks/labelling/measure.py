@@ -1,5 +1,6 @@
 """Metrics of each head, from answers by name."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -48,6 +49,18 @@ def monitored(recipe: LabellingRecipe, examples: Examples) -> str:
     return main_metric(head, examples.schemes.get(name))
 
 
+def named(
+    recipe: LabellingRecipe, examples: Examples, split: str, name: str, answers: Sequence[Decision]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """What is right in a head, and what was said, by name; tags in the scheme of the files."""
+    gold, itos = examples.parts[split].gold[name], examples.codec.names[name].itos
+    said = [[itos[i] for i in answer.ids] for answer in answers]
+    if recipe.heads[name].tagging and recipe.heads[name].learnt != "same":
+        filed = partial(examples.codec.as_filed, name)
+        return list(map(filed, gold)), list(map(filed, said))
+    return gold, said
+
+
 def measure(
     recipe: LabellingRecipe, examples: Examples, split: str, answers: dict[str, list[Decision]]
 ) -> dict[str, float]:
@@ -56,12 +69,8 @@ def measure(
     for name, head in recipe.heads.items():
         if name not in answers:
             continue
-        gold, scheme = examples.parts[split].gold[name], examples.schemes.get(name)
-        itos = examples.codec.names[name].itos
-        said = [[itos[i] for i in answer.ids] for answer in answers[name]]
-        if head.tagging and head.learnt != "same":
-            filed = partial(examples.codec.as_filed, name)
-            gold, said = list(map(filed, gold)), list(map(filed, said))
+        scheme, itos = examples.schemes.get(name), examples.codec.names[name].itos
+        gold, said = named(recipe, examples, split, name, answers[name])
         each = _tags(gold, said, scheme) if head.tagging else _classes(head, gold, said, itos)
         mains.append(each[main_metric(head, scheme)])
         found |= {f"{split}/{metric_name(recipe, name, metric)}": value for metric, value in each.items()}
