@@ -1,10 +1,14 @@
 """Bad input to classification, tagging and multitask: exit code 2, one sentence, file and line. Nothing is made."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from ostinato.tasks.labelling import LabellingJob
+from ostinato.tasks.labelling.recipe import LabellingRecipe
+from ostinato.train.recipe import find, read, validate
 from tiny import Command, options
 from tiny_rows import LEARNT, questions, sentences, write_conll, write_parallel, write_tsv
 
@@ -210,3 +214,14 @@ def test_every_row_bad_is_told_even_where_bad_rows_may_go(refused, tmp_path: Pat
     said = refused("classification", path, "data.skip_bad_rows=true")
     assert f"{path}, line " in said
     assert "can be used" in said
+
+
+@pytest.mark.parametrize(("task", "wanted"), [("classification", True), ("multitask", True), ("tagging", False)])
+def test_a_missing_scikit_learn_is_told_before_anything_is_learnt(
+    task: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has a class or labels among the heads gets a bag of words; it is built after the training."""
+    monkeypatch.setattr("ostinato.tasks.labelling.job.find_spec", lambda name: None)
+    recipe = validate(LabellingRecipe, read(find(task)))
+    with pytest.raises(ImportError, match=r"ostinato\[baselines\]") if wanted else nullcontext():
+        LabellingJob().check(recipe, None)  # type: ignore[arg-type]

@@ -172,7 +172,16 @@ def test_mistakes_are_told_in_the_scheme_of_the_files(tmp_path):
         assert gold[row["at"]] == row["gold"] != row["said"]
         assert row["said"][0] in "BIO"
     assert found["mistakes"]
+    assert set(found["confusion"]["tags"]["names"]) == {"O", "PER", "LOC"}
     assert sum(map(sum, found["confusion"]["tags"]["matrix"])) == 21
+
+
+def test_types_of_chunks_are_confused_where_their_tags_are_too_many(tmp_path, monkeypatch):
+    """Four tags of each type in BIOES: the matrix has the types."""
+    monkeypatch.setattr("ostinato.tasks.labelling.extras.MOST_CLASSES", 3)
+    task, model = tagging(tmp_path, learnt="BIOES")
+    assert len(task.examples.codec.names["tags"]) > 3
+    assert len(extras(task, model)["confusion"]["tags"]["names"]) == 3
 
 
 def test_parts_of_speech_are_scored_token_by_token(tmp_path):

@@ -32,7 +32,7 @@ def rows(
     if chosen.majority:
         what = "majority" if kinds == {"class"} else "most frequent answers"
         table.append(_counted(what, frequent, recipe, examples, listen, row))
-    if chosen.words and kinds != {"tags"}:
+    if bagged(recipe):
         table.append(_counted("bag of words", bag_of_words, recipe, examples, listen, row))
     if chosen.hmm and "tags" in kinds:
         table.append(_counted("hidden Markov model", hidden_markov, recipe, examples, listen, row))
@@ -44,6 +44,11 @@ def rows(
         if epochs:
             table.append(_other_net(recipe, examples, device, listen, row, cell, epochs))
     return table
+
+
+def bagged(recipe: LabellingRecipe) -> bool:
+    """Whether a bag of words, which needs scikit-learn, stands beside it."""
+    return recipe.baselines.words and not all(head.tagging for head in recipe.heads.values())
 
 
 def _counted(

@@ -35,7 +35,7 @@ class Answered(NamedTuple):
     said: list[list[str]]
     ids: list[list[int]]  # of what was said, as the model knows it
     sure: list[list[float]]
-    names: list[str]  # the known ones, then those that only the test part or the files' scheme has
+    names: list[str]  # the known ones, then those that only the test part has; of chunks, their types
     chunks: bool
 
 
@@ -66,20 +66,23 @@ def extras(task: LabellingTask, model: Labeller) -> dict[str, Any]:
 def _answers(task: LabellingTask, name: str, decisions: Sequence[Decision]) -> Answered:
     gold, said = named(task.recipe, task.examples, "test", name, decisions)
     itos = task.examples.codec.names[name].itos
-    names = [*itos, *sorted({answer for row in (*gold, *said) for answer in row} - set(itos))]
     chunks = task.examples.schemes.get(name) is not None
+    names = [*itos, *sorted({answer for row in gold for answer in row} - set(itos))]
+    names = list(dict.fromkeys(map(_kind, names))) if chunks else names
     ids, sure = [d.ids for d in decisions], [d.confidence for d in decisions]
     return Answered(name, task.recipe.heads[name], gold, said, ids, sure, names, chunks)
 
 
-def _confusion(head: Answered) -> dict[str, Any]:
-    def kind(answer: str) -> str:
-        return answer.partition("-")[2] or answer if head.chunks else answer
+def _kind(tag: str) -> str:
+    """The type of a chunk's tag: PER of B-PER."""
+    return tag.partition("-")[2] or tag
 
-    names = list(dict.fromkeys(map(kind, head.names)))
-    number = {name: i for i, name in enumerate(names)}
-    said, gold = (torch.tensor([number[kind(a)] for row in rows for a in row]) for rows in (head.said, head.gold))
-    return {"names": names, "matrix": confusion_matrix(said, gold, len(names)).tolist()}
+
+def _confusion(head: Answered) -> dict[str, Any]:
+    number = {name: i for i, name in enumerate(head.names)}
+    kinds = ([_kind(a) if head.chunks else a for row in rows for a in row] for rows in (head.said, head.gold))
+    said, gold = (torch.tensor([number[kind] for kind in row]) for row in kinds)
+    return {"names": head.names, "matrix": confusion_matrix(said, gold, len(number)).tolist()}
 
 
 def _calibration(head: Answered) -> dict[str, Any]:

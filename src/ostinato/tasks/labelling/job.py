@@ -35,8 +35,7 @@ class LabellingJob(Job[LabellingRecipe, Examples]):
         return Examples.read(recipe, None if tokenizer is None else Codec.load(tokenizer))
 
     def check(self, recipe: LabellingRecipe, data: Examples) -> None:
-        kinds = {head.kind for head in recipe.heads.values()}
-        if recipe.baselines.words and "tags" not in kinds and find_spec("sklearn") is None:
+        if baselines.bagged(recipe) and find_spec("sklearn") is None:
             raise ImportError(
                 'the bag-of-words baseline needs scikit-learn: pip install "ostinato[baselines]", or leave it out by '
                 "-o baselines.words=false"
