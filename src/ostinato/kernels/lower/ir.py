@@ -16,6 +16,7 @@ A node is one row of `width` numbers for each row of the batch. A value of PyTor
     others    pointwise: see POINTWISE
 """
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -36,18 +37,19 @@ _FOLDED = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
 
 
 class Node:
-    """One row of `width` numbers for each row of the batch. Equal nodes of a graph are one object."""
+    """The numbers of one row of the batch, `shape` of them; axes of one place are none. Equal nodes are one object."""
 
-    __slots__ = ("args", "attr", "backward", "op", "width")
+    __slots__ = ("args", "attr", "backward", "op", "shape", "width")
 
-    def __init__(self, op: str, args: tuple["Node", ...], width: int, attr: Any) -> None:
-        self.op, self.args, self.width, self.attr = op, args, width, attr
+    def __init__(self, op: str, args: tuple["Node", ...], shape: tuple[int, ...], attr: Any) -> None:
+        self.op, self.args, self.shape, self.attr = op, args, shape, attr
+        self.width = math.prod(shape)
         # Known only once the gradients of what comes after are.
         self.backward: bool = (op == "in" and attr[0] in ("cot", "dstate")) or any(a.backward for a in args)
 
     def __repr__(self) -> str:
         what = "" if self.attr is None else f" {self.attr}"
-        return f"<{self.op}{what} [{self.width}]>"
+        return f"<{self.op}{what} {list(self.shape)}>"
 
 
 Value = tuple[Node, ...]  # side by side
@@ -81,10 +83,12 @@ class Graph:
     def __init__(self) -> None:
         self._made: dict[Any, Node] = {}
 
-    def node(self, op: str, args: Sequence[Node] = (), width: int = 1, attr: Any = None) -> Node:
-        key = (op, tuple(map(id, args)), width, attr)
+    def node(self, op: str, args: Sequence[Node] = (), width: int | tuple[int, ...] = 1, attr: Any = None) -> Node:
+        """The node of one axis of `width` places, or of several."""
+        shape = width if isinstance(width, tuple) else (width,) if width != 1 else ()
+        key = (op, tuple(map(id, args)), shape, attr)
         if key not in self._made:
-            self._made[key] = Node(op, tuple(args), width, attr)
+            self._made[key] = Node(op, tuple(args), shape, attr)
         return self._made[key]
 
     def const(self, x: float, width: int = 1) -> Node:
