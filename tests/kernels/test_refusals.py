@@ -27,10 +27,6 @@ def chooses_places(d: Tensor, h: Tensor) -> Tensor:
     return d + h[:, [5, 4, 3, 2, 1, 0]]
 
 
-def joins_batch_and_heads(d: Tensor, h: Tensor) -> Tensor:
-    return d + (h.view(-1, 2, 3) @ torch.ones(3, 3)).view(-1, H)
-
-
 def flattens(d: Tensor, h: Tensor) -> Tensor:
     return (d + h).view(-1)[:H] * d
 
@@ -59,8 +55,7 @@ REFUSED = {
     closes_over: r"a tensor that it was not given, of shape \[6, 6\]: hand it over as a weight",
     closes_over_places: r"a tensor that it was not given, of shape \[6\]: hand it over as a weight",
     chooses_places: "places of a row are chosen by a tensor or a list; slices, torch.roll and torch.cat are read",
-    joins_batch_and_heads: r"view gives the shape \[2 B, 3\], which has no axis of the batch alone",
-    flattens: r"view gives the shape \[6 B\], which has no axis of the batch alone",
+    flattens: "it cuts the batch, or puts it into one axis with features; a step must keep the batch apart",
     sums_the_batch: "rows of one batch meet in a sum",
     sees_others: "rows of one batch do not see each other",
     unknown: "the operation cumprod is outside the vocabulary",

@@ -91,27 +91,27 @@ class Graph:
             self._made[key] = Node(op, tuple(args), shape, attr)
         return self._made[key]
 
-    def const(self, x: float, width: int = 1) -> Node:
+    def const(self, x: float, width: int | tuple[int, ...] = 1) -> Node:
         return self.node("const", (), width, float(x))
 
     def pointwise(self, op: str, *args: Node) -> Node:
         """An operation on rows of one width; a row of width 1 counts for every place."""
-        width = max(a.width for a in args)
+        shape = max((a.shape for a in args), key=math.prod)
         if op in _FOLDED and all(a.op == "const" for a in args):
-            return self.const(_FOLDED[op](args[0].attr, args[1].attr), width)
-        return self._simpler(op, args, width) or self.node(op, args, width)
+            return self.const(_FOLDED[op](args[0].attr, args[1].attr), shape)
+        return self._simpler(op, args, shape) or self.node(op, args, shape)
 
-    def _simpler(self, op: str, args: tuple[Node, ...], width: int) -> Node | None:
+    def _simpler(self, op: str, args: tuple[Node, ...], shape: tuple[int, ...]) -> Node | None:
         if op not in ("add", "sub", "mul", "div"):
             return None
         a, b = args
         if op == "add" and b.op == "neg":
             return self.pointwise("sub", a, b.args[0])
         if op == "mul" and (_is(a, 0) or _is(b, 0)):
-            return self.const(0, width)
-        if b.width == width and ((op == "add" and _is(a, 0)) or (op == "mul" and _is(a, 1))):
+            return self.const(0, shape)
+        if b.shape == shape and ((op == "add" and _is(a, 0)) or (op == "mul" and _is(a, 1))):
             return b
-        if a.width == width and ((op in ("add", "sub") and _is(b, 0)) or (op in ("mul", "div") and _is(b, 1))):
+        if a.shape == shape and ((op in ("add", "sub") and _is(b, 0)) or (op in ("mul", "div") and _is(b, 1))):
             return a
         return None
 

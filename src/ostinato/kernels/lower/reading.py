@@ -10,11 +10,12 @@ from .trace import Trace
 
 @dataclass
 class Product:
-    """The gradient of a matrix: the sum over batch and steps of left^T right. `node` is what the trace calls it."""
+    """The gradient of a matrix, which the trace calls `node`: the sum over batch, steps and `rows` of left^T right."""
 
     node: fx.Node
-    left: Node
+    left: Node  # rows times one side's features
     right: Node
+    rows: int = 1
 
 
 @dataclass
