@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ostinato.cells import LSTM
-from ostinato.kernels.cpu.heap import keep_freed
+from ostinato.kernels.cpu.runtime.malloc import retain_freed_pages
 from ostinato.layers import Bidirectional, Dropout, Pool, Stack
 from ostinato.models import Embedder, Labeller
 from ostinato.models.heads import ClassHead
@@ -26,7 +26,7 @@ GOALS = {("bi-lstm", PEER): 3.0}
 
 
 def rows(asked: Asked) -> Iterator[Row]:
-    keep_freed()  # as `ostinato train` does, for both
+    retain_freed_pages()  # as `ostinato train` does, for both
     for shape in filter(asked.wants, SHAPES):
         yield from _rows(shape, asked)
 

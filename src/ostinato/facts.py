@@ -117,7 +117,7 @@ def doctor(json: Json = False) -> None:
     import torch
 
     from . import console, kernels
-    from .kernels.torch.softmax import native_bfloat16
+    from .kernels.cpu.runtime.cpu_features import has_bfloat16_matmul
 
     extras = {"zh": "jieba", "baselines": "sklearn", "mt": "sacrebleu", "data": "datasets"}
     facts = {
@@ -126,7 +126,7 @@ def doctor(json: Json = False) -> None:
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "bfloat16 products in hardware": native_bfloat16(),
+        "bfloat16 products in hardware": has_bfloat16_matmul(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "backends": ", ".join(kernels.backends()),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ostinato.kernels.cpu.operands import native_bfloat16
+from ostinato.kernels.cpu.runtime.cpu_features import has_avx512_bf16
 from ostinato.models import score, score_documents
 from ostinato.tasks.language import load
 from tiny import NO_BASELINES, SMALL, Command, Said, options, sentences
@@ -95,7 +95,7 @@ def test_rounded_weights_cost_little(
 ) -> None:
     text, state = sentences(6, seed=3).encode(), tmp_path / "state.safetensors"
     rounded = ("--weights", "bfloat16", "--state", state)
-    if not native_bfloat16():
+    if not has_avx512_bf16():
         said = piped(cli, monkeypatch, text, trained, *rounded)
         assert (said.code, said.out) == (2, "") and "AVX512-BF16" in said.err
         return

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato.kernels.cpu import cache
-from ostinato.kernels.cpu.cache import Loaded, Scope, load
-from ostinato.kernels.cpu.code.names import kernel
-from ostinato.kernels.cpu.lanes import lanes
-from ostinato.kernels.cpu.team import together
+from ostinato.kernels.cpu.runtime import compile_cache as cache
+from ostinato.kernels.cpu.runtime.compile_cache import Loaded, Scope, load
+from ostinato.kernels.cpu.runtime.thread_team import parallel_for
+from ostinato.kernels.cpu.simd.names import kernel
+from ostinato.kernels.cpu.simd.width import lanes
 
 COUNT = lanes("float32").count
-FLOAT32 = Scope("ostinato.kernels.cpu.code.names", "kernel", ("float32", COUNT))
+FLOAT32 = Scope("ostinato.kernels.cpu.simd.names", "kernel", ("float32", COUNT))
 PLUS = "def plus(out, a):\n    store1(ptr(out), 0, num(a + {}))\n"
 
 
@@ -37,7 +37,7 @@ def with_lanes(count: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forget() -> None:
-    for known in (cache._LOADED, cache._FOUND, cache._WARNED):
+    for known in (cache._LOADED, cache._BY_SOURCE, cache._WARNED):
         known.clear()
 
 
@@ -52,7 +52,7 @@ def names(extra: int) -> Mapping[str, Any]:
 
 def gives(loaded: Loaded, a: int) -> float:
     out = np.zeros(1, np.float32)
-    together([(loaded, (out.ctypes.data, a))])
+    parallel_for([(loaded, (out.ctypes.data, a))])
     return float(out[0])
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ostinato.kernels.cpu import memory
-from ostinato.kernels.cpu.memory import empty
+from ostinato.kernels.cpu.runtime import memory
+from ostinato.kernels.cpu.runtime.memory import empty
 
 SIDE = 600  # SIDE x SIDE float32 numbers are more than a MiB
 pytestmark = pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="torch's own memory is used here")

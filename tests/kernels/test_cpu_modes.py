@@ -13,7 +13,7 @@ from ostinato import kernels
 from ostinato.cells import GRU, LSTM, MGU
 from ostinato.cells.gru import GRUState
 from ostinato.kernels import dispatch
-from ostinato.kernels.cpu import operands
+from ostinato.kernels.cpu.runtime import cpu_features
 
 
 @pytest.mark.parametrize("hidden", [7, 64])
@@ -21,7 +21,7 @@ from ostinato.kernels.cpu import operands
 def test_mixed_precision_rounds_the_factors_of_products_alone(
     cell_class: Any, hidden: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operands, "native_bfloat16", lambda: True)  # elsewhere the same, more slowly
+    monkeypatch.setattr(cpu_features, "has_avx512_bf16", lambda: True)  # elsewhere the same, more slowly
     torch.manual_seed(0)
     cell, lengths = cell_class(20, hidden), torch.tensor([12, 3, 12, 0, 7])
     x = torch.randn(5, 12, 20)
@@ -39,7 +39,7 @@ def test_mixed_precision_rounds_the_factors_of_products_alone(
 
 
 def test_without_fast_products_mixed_precision_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operands, "native_bfloat16", lambda: False)
+    monkeypatch.setattr(cpu_features, "has_avx512_bf16", lambda: False)
     with torch.autocast("cpu", torch.bfloat16):
         assert "cpu: not chosen, this processor has no products of bfloat16" in MGU(4, 6).explain(torch.randn(3, 5, 4))
 

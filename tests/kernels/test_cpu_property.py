@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from ostinato import kernels, tree
 from ostinato.cells import cells
-from ostinato.kernels.cpu import abreast, operands
+from ostinato.kernels.cpu.gemm import column_parallel
+from ostinato.kernels.cpu.runtime import cpu_features
 from ostinato.layers import DropConnect, LearnedState, RecurrentDropout, Stack, Zoneout
 from ostinato.models import LanguageModel
 from ostinato.recurrence import Affine, Recurrence
@@ -123,7 +124,7 @@ def conditions(threads: int, wide: int = 1 << 60) -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with mock.patch.object(abreast, "WIDE", wide):
+        with mock.patch.object(column_parallel, "WIDE", wide):
             yield
     finally:
         torch.set_num_threads(before[0])
@@ -192,7 +193,7 @@ def scanned(cell: Cell[Any], drive: Any, rows: int, threads: int, wide: int, mix
 @pytest.mark.parametrize("mixed", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", cells)
 def test_the_number_of_threads_changes_no_bit(name: str, mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operands, "native_bfloat16", lambda: True)  # elsewhere the same, more slowly
+    monkeypatch.setattr(cpu_features, "has_avx512_bf16", lambda: True)  # elsewhere the same, more slowly
     torch.manual_seed(0)
     d_in, d_hidden = widths(name)
     cell = cells[name](d_in, d_hidden)

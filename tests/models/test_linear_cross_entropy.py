@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ostinato import kernels
-from ostinato.kernels.cpu import operands, softmax
+from ostinato.kernels.cpu.library import cross_entropy
+from ostinato.kernels.cpu.runtime import cpu_features
 from ostinato.kernels.loss import linear_cross_entropy
 from ostinato.kernels.torch.softmax import ROWS
 
@@ -19,8 +20,8 @@ H = 9
 @pytest.fixture(params=["aten", "cpu"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """By torch's products, and by our own, in several blocks and for two threads."""
-    monkeypatch.setattr(softmax, "BLOCK", 2048 * 200)
-    monkeypatch.setattr(operands, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(cross_entropy, "BLOCK", 2048 * 200)
+    monkeypatch.setattr(cpu_features, "has_avx512_bf16", lambda: True)
     before = torch.get_num_threads()
     torch.set_num_threads(2 if request.param == "cpu" else before)
     with kernels.backend(request.param):

@@ -102,9 +102,9 @@ def test_autocast_returns_torchs_dtypes(kind, backend, two):
 
 def _backend(name):
     # A derived kernel in mixed precision wants AVX512-BF16; without it the call runs as a user's would.
-    from ostinato.kernels.cpu.operands import native_bfloat16
+    from ostinato.kernels.cpu.runtime.cpu_features import has_avx512_bf16
 
-    return kernels.backend(name) if name != "cpu" or native_bfloat16() else nullcontext()
+    return kernels.backend(name) if name != "cpu" or has_avx512_bf16() else nullcontext()
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn tanh"])

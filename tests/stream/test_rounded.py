@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ostinato.cells import cells
 from ostinato.kernels import REFERENCE, backend
-from ostinato.kernels.cpu import abreast, operands
+from ostinato.kernels.cpu.gemm import column_parallel
+from ostinato.kernels.cpu.runtime import cpu_features
 from ostinato.layers import Pointwise, Residual, Stack
 from ostinato.models import LanguageModel
 from ostinato.recurrent import Recurrent
@@ -26,8 +27,8 @@ TOLERANCE = 4 * 2**-8
 @pytest.fixture(autouse=True)
 def processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that multiplies pairs; where it does not, what is done in its stead gives the same."""
-    if not operands.native_bfloat16():
-        monkeypatch.setattr(ways, "multiplies_bfloat16", lambda: True)
+    if not cpu_features.has_avx512_bf16():
+        monkeypatch.setattr(ways, "has_avx512_bf16", lambda: True)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_the_number_of_threads_changes_no_bit(
     alone = Session(model, weights=weights)
     want = alone.push(x)
     threads(2)
-    monkeypatch.setattr(abreast, "WIDE", 0)
+    monkeypatch.setattr(column_parallel, "WIDE", 0)
     together = Session(model, weights=weights)
     y = torch.cat([together(x[0])[None], together.push(x[1:])])
     assert together._way is not None and together._way.stream.together is not None  # type: ignore[union-attr]
@@ -149,7 +150,7 @@ def test_what_cannot_be_rounded_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         Session(copy.deepcopy(model).double(), weights="bfloat16")
     with pytest.raises(ValueError, match="weights must be None, as the model has them, or \"bfloat16\", and is 'int8'"):
         Session(model, weights="int8")
-    monkeypatch.setattr(ways, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(ways, "has_avx512_bf16", lambda: False)
     with pytest.raises(ValueError, match="want a processor that multiplies them"):
         Session(model, weights="bfloat16")
 

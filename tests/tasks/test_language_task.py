@@ -268,7 +268,7 @@ def test_a_text_too_short_is_told_before_anything_is_made(tmp_path: Path) -> Non
 def test_auto_is_mixed_precision_where_the_hardware_has_it(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hardware: bool, dtype: str
 ) -> None:
-    monkeypatch.setattr(training, "native_bfloat16", lambda: hardware)
+    monkeypatch.setattr(training, "has_bfloat16_matmul", lambda: hardware)
     small = ["dtype=auto", f"data.path={str(text)!r}", "data.batch=4", "data.steps=8", "model.hidden=8"]
     quick = ["train.max_steps=2", "samples.tokens=0", "baselines.feedforward_epochs=0", "baselines.ngram_order=0"]
     recipe = validate(LanguageRecipe, override({}, small + quick))

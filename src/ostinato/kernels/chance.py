@@ -18,9 +18,9 @@ def bernoulli(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
     `torch.manual_seed` decides. What is drawn by a seed differs between eager and compiled code, as torch's own does.
     """
     if _ours(like, torch.Size(shape).numel()):
-        from .cpu import chance
+        from .cpu.library import dropout as own
 
-        return chance.bernoulli(shape, p, like.dtype)
+        return own.bernoulli(shape, p, like.dtype)
     # Not in place, for vmap gives each row its own only so; in float32, so that one seed is one mask in any dtype.
     return (torch.rand(tuple(shape), dtype=torch.float32, device=like.device) < p).to(like.dtype)
 
@@ -32,10 +32,10 @@ def dropout(x: Tensor, p: float, lengths: Tensor | None = None) -> Tensor:
     words of torch's generator; elsewhere, and for few numbers, torch does.
     """
     if p and _ours(x, x.numel(), (*DTYPES, torch.bfloat16)):
-        from .cpu import chance
+        from .cpu.library import dropout as own
 
         wide = x if x.dtype in DTYPES else x.float()
-        return chance.dropout(wide, p, lengths).to(x.dtype)
+        return own.dropout(wide, p, lengths).to(x.dtype)
     return tree.masked(F.dropout(x, p), lengths)
 
 

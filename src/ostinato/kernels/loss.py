@@ -66,11 +66,11 @@ def _parts(weight: Tensor, targets: Tensor, half: bool) -> Any:
     asked = forced() == "cpu" or (forced() is None and "cpu" in PREFERENCE["cpu"])
     if watched or not asked or weight.dtype not in (torch.float32, torch.float64) or weight.shape[0] >= 1 << 24:
         return TorchParts
-    from .cpu.operands import native_bfloat16
+    from .cpu.runtime.cpu_features import has_avx512_bf16
 
-    if half and (weight.dtype != torch.float32 or not native_bfloat16()):
+    if half and (weight.dtype != torch.float32 or not has_avx512_bf16()):
         return TorchParts
-    from .cpu.softmax import OwnParts
+    from .cpu.library.cross_entropy import OwnParts
 
     return OwnParts
 

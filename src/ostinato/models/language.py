@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.cpu.runtime.cpu_features import has_bfloat16_matmul
 from ..kernels.loss import linear_cross_entropy
-from ..kernels.torch.softmax import native_bfloat16
 from ..layers import Dropout, Stack
 from ..layers.penalties import activation, silent, temporal
 from ..recurrent import Recurrent
@@ -50,7 +50,7 @@ class LanguageModel(Recurrent[Any]):
         super().__init__()
         self.activation, self.temporal = activation, temporal
         self.word_dropout = word_dropout
-        self.low_precision = softmax == "bfloat16" or (softmax == "auto" and native_bfloat16())
+        self.low_precision = softmax == "bfloat16" or (softmax == "auto" and has_bfloat16_matmul())
         self.embedding = nn.Embedding(vocabulary, width)
         self.body = body
         self.dropout = dropout

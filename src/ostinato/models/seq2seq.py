@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..kernels.cpu.runtime.cpu_features import has_bfloat16_matmul
 from ..kernels.loss import linear_cross_entropy
-from ..kernels.torch.softmax import native_bfloat16
 from ..layers import Attention, Dropout, LockedDropout
 from ..recurrent import Layer, Recurrent
 from ..registry import UnknownNameError, near
@@ -123,7 +123,7 @@ class Seq2Seq(nn.Module):
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing is a share, from 0 up to but not including 1, and is {smoothing}")
         self.smoothing = smoothing
-        self.low_precision = softmax == "bfloat16" or (softmax == "auto" and native_bfloat16())
+        self.low_precision = softmax == "bfloat16" or (softmax == "auto" and has_bfloat16_matmul())
         self.dropout = (LockedDropout if locked else Dropout)(dropout)
         self.encoder, self.bridge = encoder, Bridge(encoder, body)
         self.embedding = _embedding(sources, width)

@@ -7,7 +7,6 @@ Sources: Viterbi, Error Bounds for Convolutional Codes, 1967; Seshadri & Sundber
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .chain import Chain
@@ -53,28 +52,12 @@ def best_paths(scores: Tensor, chain: Chain, n: int, lengths: Tensor | None = No
 
 
 def _kernel(scores: Tensor, parts: tuple[Tensor, Tensor, Tensor], lengths: Tensor) -> Paths:
-    """The best path, by a compiled loop; rows are dealt out to the threads."""
-    from ..kernels.cpu import jobs  # what makes machine code costs time to import
-    from ..kernels.cpu.lanes import lanes
-    from ..kernels.cpu.team import together
+    """The best path, by a compiled loop."""
+    from ..kernels.cpu.library.viterbi import viterbi as best_path  # what makes machine code costs time to import
 
-    rows, steps, tags = scores.shape
-    dtype = scores.dtype
-    kind = jobs.dtype_of(scores)
-    width = -(-tags // lanes(kind).count) * lanes(kind).count
-    start, between, end = parts
-    between = F.pad(between, (0, width - tags), value=-torch.inf).contiguous()
-    sizes = lengths.clamp(0, steps).to(dtype)
-    paths, worth = scores.new_full((rows, steps), -1.0), scores.new_empty(rows)
-    spans = jobs.spans(rows, torch.get_num_threads(), 1)
-    room = scores.new_empty(len(spans), (steps + 2) * width)
-    given = [scores.contiguous(), start.contiguous(), between, end.contiguous(), sizes, paths, worth]
-    places = [t.data_ptr() for t in given]
-    function = jobs.c_function("max_plus.viterbi", kind, package=__package__ or "")
-    together([(function, (i, j, steps, tags, *places, r.data_ptr())) for (i, j), r in zip(spans, room, strict=True)])
-    empty = lengths == 0
-    worth = worth.masked_fill(empty, 0.0)
-    return Paths(paths.long().masked_fill((worth == -torch.inf)[:, None], -1)[:, None], worth[:, None])
+    tags, worth = best_path(scores, *parts, lengths)
+    worth = worth.masked_fill(lengths == 0, 0.0)
+    return Paths(tags.masked_fill((worth == -torch.inf)[:, None], -1)[:, None], worth[:, None])
 
 
 def _loop(scores: Tensor, parts: tuple[Tensor, Tensor, Tensor], n: int, lengths: Tensor) -> Paths:

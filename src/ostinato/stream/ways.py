@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from .. import tree
 from ..kernels import REFERENCE, Outside, backend
+from ..kernels.cpu.runtime.cpu_features import has_avx512_bf16
 from ..recurrent import Recurrent
 
 
@@ -36,18 +37,11 @@ def must_round(model: nn.Module, weights: str) -> None:
     if kinds:
         kind = str(kinds.pop()).removeprefix("torch.")
         raise ValueError(f"weights of bfloat16 are rounded from float32, and the model has {kind}; call model.float()")
-    if not multiplies_bfloat16():
+    if not has_avx512_bf16():
         raise ValueError(
             "weights of bfloat16 want a processor that multiplies them (AVX512-BF16), and this one does not; "
             "leave weights=None"
         )
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this machine has one instruction for it."""
-    from ..kernels.cpu.operands import native_bfloat16
-
-    return native_bfloat16()
 
 
 class Compiled:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from ..kernels.cpu.heap import keep_freed
-from ..kernels.torch.softmax import native_bfloat16
+from ..kernels.cpu.runtime.cpu_features import has_bfloat16_matmul
+from ..kernels.cpu.runtime.malloc import retain_freed_pages
 from ..report import write_report
 from ..train import checkpoint
 from ..train.loop import LAST, Listener, Report, Trainer, evaluate
@@ -36,7 +36,7 @@ def train(job: Job[R, Any], recipe: R, folder: Path | None, listen: Listener, re
         folder: of the run; None: runs/NAME. With `resume` an existing one.
         listen: gets every event, also those that go to events.jsonl.
     """
-    keep_freed()
+    retain_freed_pages()
     device = device_of(recipe.device)
     first = int(os.environ.get("RANK", "0")) == 0
     recipe = _resolved(job, recipe, device)
@@ -181,7 +181,7 @@ def _resolved(job: Job[R, Any], recipe: R, device: torch.device) -> R:
             place[last] = str(Path(place[last]).resolve())
     if recipe.dtype == "auto":
         cuda = device.type == "cuda"
-        half = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else native_bfloat16()
+        half = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else has_bfloat16_matmul()
         values["dtype"] = "bfloat16" if half else "float32"
     return type(recipe).model_validate(values)
 

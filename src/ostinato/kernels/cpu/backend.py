@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 from ... import tree
 from ..table import ANY, Call, inputs, kernel
-from .own import own_functions
+from .runtime.pristine_builtins import own_functions
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -55,11 +55,11 @@ def refuses(
 
 def _no_mixed(kinds: set[torch.dtype]) -> str | None:
     """Why this call cannot run in mixed precision."""
-    from .operands import native_bfloat16
+    from .runtime.cpu_features import has_avx512_bf16
 
     if torch.get_autocast_dtype("cpu") != torch.bfloat16 or not kinds <= {torch.float32, torch.bfloat16}:
         return "mixed precision is written for float32 and bfloat16"
-    return None if native_bfloat16() else "this processor has no products of bfloat16 (AVX512-BF16)"
+    return None if has_avx512_bf16() else "this processor has no products of bfloat16 (AVX512-BF16)"
 
 
 def scans(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 from torch.utils import deterministic
 
-from . import abreast, cache, memory, product, tails
 from .direction import Along, Direction, Options, Outer, Run
 from .frame import TOGETHER
-from .jobs import Job
-from .lanes import lanes
-from .panels import SMALL, pack_jobs, packed_size
-from .panels import product as product_address
-from .team import Abreast, together
+from .gemm import column_parallel
+from .gemm import host as gemm
+from .gemm.packing import SMALL, pack_jobs, packed_size
+from .gemm.packing import product as product_address
+from .library.padding import zero_past_lengths
+from .runtime import compile_cache, memory
+from .runtime.jobs import Job
+from .runtime.thread_team import Abreast, parallel_for
+from .simd.width import lanes
 
 BLOCK = 24  # rows of the batch that pass through a step together: their scratch stays in the cache
 
@@ -27,7 +30,7 @@ def machine(dtype: torch.dtype, products: str | None = None) -> "NumbaMachine":
     """The machine for float32 or float64.
 
     With products = "bfloat16" the factors of all products are rounded to bfloat16; what goes in and comes out, and all
-    sums, are float32. It pays where `operands.native_bfloat16()`.
+    sums, are float32. It pays where `cpu_features.has_avx512_bf16()`.
 
     Raises ValueError for other products, and for these beside another dtype than float32.
     """
@@ -37,13 +40,13 @@ def machine(dtype: torch.dtype, products: str | None = None) -> "NumbaMachine":
 
 
 class NumbaMachine:
-    """See `derived.Machine`."""
+    """See `direction.Machine`."""
 
     def __init__(self, dtype: torch.dtype, products: str | None = None) -> None:
         self.dtype, self.name = dtype, str(dtype).removeprefix("torch.")
         self.kind = products or self.name  # of its products
         self.lanes = lanes(self.name).count
-        self.scope = cache.Scope(cache.NAMES, "kernel", (self.name, self.lanes))
+        self.scope = compile_cache.Scope(compile_cache.NAMES, "kernel", (self.name, self.lanes))
         self.multiply = product_address(self.kind)
 
     def empty(self, *shape: int) -> Tensor:
@@ -54,56 +57,56 @@ class NumbaMachine:
         return made.fill_(math.nan) if poison else made
 
     def clear(self, arrays: Sequence[Tensor], lengths: Tensor) -> None:
-        tails.clear(arrays, lengths)
+        zero_past_lengths(arrays, lengths)
 
     def packs(self, matrices: Sequence[Tensor]) -> list[Tensor]:
         made = [memory.empty((packed_size(m.shape[0], m.shape[1], self.kind),), self.dtype) for m in matrices]
         count, jobs = torch.get_num_threads(), list[Job]()
         for matrix, packed in zip(matrices, made, strict=True):
             jobs += pack_jobs(matrix, packed, count if matrix.numel() > SMALL else 1, self.kind)
-        together(jobs)
+        parallel_for(jobs)
         return made
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, lengths: Tensor | None = None) -> Tensor:
         """x [..., K] @ weight [K, N] + bias [N]; with lengths [B] of x [B, T, K], zeros past them."""
-        options: Any = {"run": together, "count": torch.get_num_threads(), "kind": self.kind}
-        return product.linear(x, weight, bias, lengths=lengths, **options)
+        options: Any = {"run": parallel_for, "count": torch.get_num_threads(), "kind": self.kind}
+        return gemm.linear(x, weight, bias, lengths=lengths, **options)
 
     def outer_and_total(
         self, a: Tensor, b: Tensor, start: Tensor | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(a^T b, the sum of a over batch and steps): see `product.outer`."""
-        options: Any = {"run": together, "count": torch.get_num_threads(), "kind": self.kind}
-        return product.outer(a, b, start, lengths=lengths, **options)
+        """(a^T b, the sum of a over batch and steps): see `gemm.outer`."""
+        options: Any = {"run": parallel_for, "count": torch.get_num_threads(), "kind": self.kind}
+        return gemm.outer(a, b, start, lengths=lengths, **options)
 
     def products(
         self, outers: Sequence[Outer], alongs: Sequence[Along], lengths: Tensor | None
     ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         count, jobs = torch.get_num_threads(), list[Job]()
-        which = product.within(lengths, outers[0].a) if outers and lengths is not None else None
-        widest = max((product.scratch_size(o.b.shape[-1], self.kind) for o in outers), default=0)
+        which = gemm.within(lengths, outers[0].a) if outers and lengths is not None else None
+        widest = max((gemm.scratch_size(o.b.shape[-1], self.kind) for o in outers), default=0)
         rooms = memory.scratch((len(outers), count, widest), self.dtype)
         made, found = [], []
         for outer, room in zip(outers, rooms, strict=True):
-            result, more = product.outer_laid(*outer, which, room, self.kind)
+            result, more = gemm.outer_laid(*outer, which, room, self.kind)
             found.append(result)
             jobs += more
         for along in alongs:
-            result, more = product.linear_laid(*along, lengths=lengths, count=count, kind=self.kind)
+            result, more = gemm.linear_laid(*along, lengths=lengths, count=count, kind=self.kind)
             made.append(result)
             jobs += more
-        together(jobs)
+        parallel_for(jobs)
         return found, made
 
     def compiled(self, direction: Direction) -> int:
         """The address of a direction's machine code."""
         # The products, called by address, are no part of it.
-        return cache.load(direction.source, direction.name, self.scope).address
+        return compile_cache.load(direction.source, direction.name, self.scope).address
 
     def launch(self, runs: Sequence[Run]) -> None:
         threads, laid = torch.get_num_threads(), list[tuple[Run, int, int, int, int]]()
         for run in runs:
-            if self._wide(run, len(runs)) and not abreast.CROWD.alone():
+            if self._wide(run, len(runs)) and not column_parallel.CONTENTION.alone():
                 self._abreast(*run)
                 continue
             spans = _spans(run.rows, threads)
@@ -118,12 +121,12 @@ class NumbaMachine:
             head = self._head(run.steps, start, end, block, scratch.data_ptr() + at * scratch.itemsize, run.options)
             jobs.append((self.compiled(run.direction), (*head, *(t.data_ptr() for t in given))))
             at += size
-        together(jobs)
+        parallel_for(jobs)
 
     def _wide(self, run: Run, runs: int) -> bool:
         """Whether threads gain by sharing the rows of a run; each of two directions has a thread, and nobody waits."""
         idle = run.rows < torch.get_num_threads() and 2 * run.rows * (runs - 1) < torch.get_num_threads()
-        return idle and abreast.pays(run.arrays[name] for name in run.direction.columns)
+        return idle and column_parallel.pays(run.arrays[name] for name in run.direction.columns)
 
     def scratch(self, direction: Direction, rows: int) -> int:
         """How many numbers of scratch a job takes whose blocks have so many rows."""
@@ -142,7 +145,7 @@ class NumbaMachine:
         """Fewer rows than threads: all threads take all rows, and each some columns of the matrices."""
         count, address = torch.get_num_threads(), self.compiled(direction)
         matrices = {name: (arrays[name], columns) for name, columns in direction.columns.items()}
-        shares = abreast.Shares(matrices, count, rows + TOGETHER, self.name, self.multiply)
+        shares = column_parallel.ColumnShards(matrices, count, rows + TOGETHER, self.name, self.multiply)
         scratch = memory.scratch((count + 1, self.scratch(direction, rows)), self.dtype)
         held, words = [arrays], []
         for places in ({}, *shares.places):
@@ -151,13 +154,19 @@ class NumbaMachine:
             own = {n: a.clone() for n, a in arrays.items() if number > 1 and n.startswith(("sums", "dinitial"))}
             held.append(own)
             head = self._head(
-                steps, 0, rows, rows, scratch[number].data_ptr(), options, abreast.product(self.name) if places else 0
+                steps,
+                0,
+                rows,
+                rows,
+                scratch[number].data_ptr(),
+                options,
+                column_parallel.product(self.name) if places else 0,
             )
             given = (places.get(name) or own.get(name, arrays[name]).data_ptr() for name in direction.arrays)
             words.append(array("q", [*head, *given]))
         jobs = [(address, w.buffer_info()[0]) for w in words]
         Abreast(jobs[1:], jobs[0]).run()
-        abreast.CROWD.note(shares.given_way(), steps)
+        column_parallel.CONTENTION.note(shares.given_way(), steps)
 
 
 def _spans(n: int, parts: int) -> Sequence[tuple[int, int]]:

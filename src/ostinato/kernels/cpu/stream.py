@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from ..lower.evaluate import Evaluated
-from .abreast import Crowd, Shares, pays, product
 from .ahead import ahead
 from .derived import Derived, step_of
 from .frame import HEAD as WORDS_BEFORE
 from .frame import TOGETHER
+from .gemm.column_parallel import ColumnShards, Contention, pays, product
+from .gemm.packing import pack
 from .machine import machine
-from .panels import pack
-from .team import Abreast
+from .runtime.thread_team import Abreast
 
 ASKED = 64  # steps after which threads are asked how long they waited ...
 LATE = 1e-3  # ... or seconds that a step takes only where they do
@@ -99,10 +99,10 @@ class Stream:
         *self.x, self.y = (HEAD + direction.arrays.index(name) for name in (*kernel.inputs, "out"))
         alone = self._words(self.scratch[count], owner.multiply, {})
         self.words, self.together = [alone], None
-        self.crowd, self.since = Crowd(1000), 0  # steps since the threads were asked how they fared
+        self.crowd, self.since = Contention(1000), 0  # steps since the threads were asked how they fared
         if count > 1:
             matrices = {name: (kernel.weights[name], columns) for name, columns in direction.columns.items()}
-            self.shares = Shares(matrices, count, rows + kernel.together, owner.name, owner.multiply)
+            self.shares = ColumnShards(matrices, count, rows + kernel.together, owner.name, owner.multiply)
             multiply = product(owner.name)
             self.words += [self._words(self.scratch[k], multiply, self.shares.places[k]) for k in range(count)]
             jobs = [(kernel.address, ctypes.addressof(words)) for words in self.words]

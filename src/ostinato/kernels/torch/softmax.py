@@ -6,7 +6,6 @@ for the backward pass is as large as the weights, not as the logits.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,12 +13,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 ROWS = 256  # rows a block: 256 x 10 000 logits in float32 are 10 MB
-
-
-@cache
-def native_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware (AMX or AVX512-BF16)."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 class TorchParts:

@@ -1,0 +1,79 @@
+"""Object code: what LLVM makes of a kernel, written into a file and brought back to life, without a compiler.
+
+A file is the object itself, which other tools can read, and behind it a line: what it calls, and a hash of all this.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+
+from ....storage import atomic_write
+
+ENTRY = "kernel"  # the C function that an object is about
+# LLVM may call the C library where the source does not.
+_ALWAYS = ("exp", "memcpy")
+
+
+class Object(NamedTuple):
+    """Relocatable machine code."""
+
+    code: bytes
+    calls: tuple[str, ...]  # functions that it expects in the process
+
+
+class Alive(NamedTuple):
+    """An object that can be called."""
+
+    address: int  # of its ENTRY
+    engine: llvm.ExecutionEngine  # owns the memory
+
+
+def engine(assembly: str = "") -> llvm.ExecutionEngine:
+    """A compiler of LLVM's for this process, which holds the functions of the assembly."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(assembly), machine)
+
+
+def alive(given: Object) -> Alive | None:
+    """The object, ready to be called; None where this process lacks a function that it calls."""
+    # One for each object: in all of them the entry has the same name.
+    own = engine()
+    # LLVM ends the process where it misses one.
+    if any(llvm.address_of_symbol(name) is None for name in (*given.calls, *_ALWAYS)):
+        return None
+    own.add_object_file(llvm.ObjectFileRef.from_data(given.code))
+    own.finalize_object()
+    address = own.get_function_address(ENTRY)
+    return Alive(address, own) if address else None
+
+
+def write(file: Path, given: Object) -> None:
+    """Raises:
+    OSError: it cannot be written.
+    """
+    end = {"calls": given.calls, "sha256": _hash(given)}
+    atomic_write(file, given.code + b"\n" + json.dumps(end).encode())
+
+
+def read(file: Path) -> Object | None:
+    """The object in the file; None where it is not what once was written.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    code, _, end = file.read_bytes().rpartition(b"\n")
+    try:
+        line = json.loads(end)
+        machine_code = Object(code, tuple(line["calls"]))
+        return machine_code if line["sha256"] == _hash(machine_code) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _hash(given: Object) -> str:
+    return hashlib.sha256("\0".join(given.calls).encode() + b"\0" + given.code).hexdigest()

@@ -1,0 +1,94 @@
+"""The names that kernels load, store and move vectors by.
+
+    p = ptr(n)                  the address n, an integer          num(x)          a number of the kernel's dtype
+    at(p, i)                    i numbers further                  spread(x)       x in every lane
+    load(p, i)                  a vector                           hsum(v)         its lanes' sum
+    store(p, i, v)                                                 hmax(v)         their maximum, NaN if one is
+    load_n(p, i, n)             its first n lanes, then 0.0        load1(p, i)     one number
+    store_n(p, i, v, n)         the first n lanes of v             store1(p, i, x)
+    keep_n(v, n, x)             the first n lanes of v, then x
+    copy(rows, width, a, lda, c, ldc)                              v_exp(v), ...   see math.py
+
+n may be larger than a vector: then all lanes count. + - * / work on vectors, and on a vector and a number.
+"""
+
+from typing import Any
+
+import llvmlite.ir as ir
+from numba import njit
+
+from . import math
+from .types import INT64, VectorBuilder, emits
+
+
+@emits("pointer", "int")
+def ptr(b: VectorBuilder, n: Any) -> Any:
+    return b.ir.inttoptr(n, b.number.as_pointer())
+
+
+@emits("pointer", "pointer", "int")
+def at(b: VectorBuilder, p: Any, i: Any) -> Any:
+    return b.ir.gep(p, [i])
+
+
+@emits("vec", "pointer", "int")
+def load(b: VectorBuilder, p: Any, i: Any) -> Any:
+    return b.load(p, i)
+
+
+@emits("void", "pointer", "int", "vec")
+def store(b: VectorBuilder, p: Any, i: Any, v: Any) -> None:
+    b.store(p, i, v)
+
+
+@emits("vec", "pointer", "int", "int")
+def load_n(b: VectorBuilder, p: Any, i: Any, n: Any) -> Any:
+    return b.masked("load", b.type, p, i, n, b.const(0.0))
+
+
+@emits("void", "pointer", "int", "vec", "int")
+def store_n(b: VectorBuilder, p: Any, i: Any, v: Any, n: Any) -> None:
+    b.masked("store", ir.VoidType(), p, i, n, v)
+
+
+@emits("vec", "vec", "int", "number")
+def keep_n(b: VectorBuilder, v: Any, n: Any, x: Any) -> Any:
+    return b.ir.select(b.prefix(n), v, b.spread(x))
+
+
+@emits("number", "pointer", "int")
+def load1(b: VectorBuilder, p: Any, i: Any) -> Any:
+    return b.ir.load(b.ir.gep(p, [i]))
+
+
+@emits("void", "pointer", "int", "number")
+def store1(b: VectorBuilder, p: Any, i: Any, x: Any) -> None:
+    b.ir.store(x, b.ir.gep(p, [i]))
+
+
+@emits("vec", "number")
+def spread(b: VectorBuilder, x: Any) -> Any:
+    return b.spread(x)
+
+
+@emits("number", "vec")
+def hsum(b: VectorBuilder, v: Any) -> Any:
+    return b.fold(v, b.ir.fadd)
+
+
+@emits("number", "vec")
+def hmax(b: VectorBuilder, v: Any) -> Any:
+    return b.fold(v, lambda x, y: math.farther(b, ">", x, y))
+
+
+@emits("int", "pointer")
+def count_of(b: VectorBuilder, p: Any) -> Any:
+    """The lanes of the vectors that p points to."""
+    return INT64(b.count)
+
+
+@njit(nogil=True)
+def copy(rows, width, a, lda, c, ldc):
+    for r in range(rows):
+        for j in range(0, width, count_of(a)):
+            store_n(c, r * ldc + j, load_n(a, r * lda + j, width - j), width - j)
