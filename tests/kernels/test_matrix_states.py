@@ -20,8 +20,8 @@ BACKEND = "cpu"
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}  # relative to the largest entry of each tensor
 DOUBLE, SINGLE = torch.float64, torch.float32
 
-# Each is a kernel to compile: N of 1, 3, 7, 16, 17, K and V of 1, 5, 16, 33, heads of 1, 3, 8 are among them. In float32
-# a gradient that is one number is not among them: mLSTM's of one gate is a sum whose terms cancel, for the loop too.
+# Each is a kernel to compile: N of 1, 3, 7, 16, 17, K and V of 1, 5, 16, 33, heads of 1, 3, 8 are among them. None in
+# float32 has a gradient that is one number: mLSTM's of one gate is a sum whose terms cancel, for the loop too.
 COMPILED = [
     ("s6", DOUBLE, Sizes(3, 7)), ("s6", DOUBLE, Sizes(1, 17)), ("s6", SINGLE, Sizes(16, 33)),
     ("mamba2", DOUBLE, Sizes(17, 5, 3)), ("mamba2", SINGLE, Sizes(7, 16, 8)),
