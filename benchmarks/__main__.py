@@ -10,15 +10,29 @@ from types import ModuleType
 
 import torch
 
-from . import aten, classifier, crf, custom, footprint, language, ragged, sequence, softmax, startup, stream, training
+from . import (
+    aten,
+    classifier,
+    crf,
+    custom,
+    footprint,
+    language,
+    matrix,
+    ragged,
+    sequence,
+    softmax,
+    startup,
+    stream,
+    training,
+)  # fmt: skip
 from .contest import Asked
 from .machine import describe, versions, write
 from .tables import markdown, show
 
 PARTS: dict[str, ModuleType] = {
-    "aten": aten, "training": training, "custom": custom, "ragged": ragged, "stream": stream, "sequence": sequence,
-    "language": language, "footprint": footprint, "softmax": softmax, "startup": startup, "crf": crf,
-    "classifier": classifier,
+    "aten": aten, "training": training, "custom": custom, "matrix": matrix, "ragged": ragged, "stream": stream,
+    "sequence": sequence, "language": language, "footprint": footprint, "softmax": softmax, "startup": startup,
+    "crf": crf, "classifier": classifier,
 }  # fmt: skip
 DTYPES = ("float32", "bfloat16")
 

@@ -3,8 +3,10 @@
 from importlib import metadata
 from importlib.util import find_spec
 
-JAX, ORT, OPENVINO = "JAX", "ONNX Runtime", "OpenVINO"
-MODULES = {JAX: ("jax", "flax"), ORT: ("onnxruntime", "onnx"), OPENVINO: ("openvino", "onnx")}
+JAX, ORT, OPENVINO, MAMBA = "JAX", "ONNX Runtime", "OpenVINO", "mambapy"
+MODULES = {
+    JAX: ("jax", "flax"), ORT: ("onnxruntime", "onnx"), OPENVINO: ("openvino", "onnx"), MAMBA: ("mambapy",),
+}  # fmt: skip
 
 
 def installed(*names: str) -> list[str]:

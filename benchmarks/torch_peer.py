@@ -74,7 +74,12 @@ def train(
 def path(cell: Cell[Any], x: Tensor, dtype: str = "float32", **options: Any) -> str:
     """The backend that `explain` says is chosen."""
     with lowered(dtype):
-        lines = cell.explain(x, **options).splitlines()
+        return chosen(cell.explain(x, **options))
+
+
+def chosen(explained: str) -> str:
+    """The backend that runs, of a text of `explain`."""
+    lines = explained.splitlines()
     return next(line.split(":")[0] for line in lines if line.split(": ", 1)[1].startswith(("chosen", "forced")))
 
 
