@@ -3,32 +3,26 @@
 from collections.abc import Set
 
 from ..ir.buffers import SUMS, Buffer, Target
-from ..ir.graph import Node
-from ..ir.loops import (
-    Assign,
+from ..ir.expressions import (
     Base,
     Binary,
     Expr,
     Float,
     Fold,
-    For,
     Int,
     Keep,
     Load,
     LoadVector,
-    Matrix,
-    Multiply,
     Num,
     Pointwise,
     Row,
     Spread,
-    Statement,
-    Store,
-    StoreVector,
     Type,
     Var,
     offset,
 )  # fmt: skip
+from ..ir.graph import Node
+from ..ir.loops import Assign, For, Matrix, Multiply, Statement, Store, StoreVector
 from ..ir.ops import EXPENSIVE, LEAVES, OPS, REDUCTIONS
 from ..passes.legalise import lies
 from ..passes.schedule import Loop

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from ..ir.buffers import SCRATCH, Buffer, Kind
-from ..ir.loops import Assign, Base, Binary, Copy, For, If, Int, Matrix, Multiply, Statement, Type, Var, offset
+from ..ir.expressions import Base, Binary, Int, Type, Var, offset
+from ..ir.loops import Assign, Copy, For, If, Matrix, Multiply, Statement
 from .fused_loop import ROWS
 from .layout import LD, PART, ROW, STEPS, Layout
 

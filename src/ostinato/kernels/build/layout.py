@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from ..ir.buffers import KINDS, SAVED, SCRATCH, SUMS, Buffer, Extent, Kind, Target
+from ..ir.expressions import Base, Expr, Int, Load, RowStride, ToInt, Var, expr, offset
 from ..ir.graph import Node
-from ..ir.loops import Base, Expr, Int, Load, RowStride, ToInt, Var, expr, offset
 from ..passes.legalise import Placed, Scratch
 from ..passes.plan import Plan
 

@@ -20,34 +20,23 @@ writes the gradient of the first, and adds to that of the initial one and to the
 """
 
 from ..ir.buffers import SCRATCH, SUMS, Buffer, Extent, Kind
-from ..ir.loops import (
+from ..ir.expressions import (
     Address,
-    Assign,
     Base,
     Binary,
-    Body,
-    Break,
     Choice,
-    Continue,
-    Copy,
     Expr,
     Float,
-    For,
-    If,
-    Increase,
     Int,
     Load,
-    Matrix,
     Num,
     Parameter,
     RowStride,
-    Statement,
-    Store,
     Var,
-    While,
     expr,
     offset,
 )  # fmt: skip
+from ..ir.loops import Assign, Body, Break, Continue, Copy, For, If, Increase, Matrix, Statement, Store, While
 from .fused_loop import ROWS
 from .input_product import InputProducts
 from .layout import LD, ROW, STEPS, Layout
@@ -68,7 +57,7 @@ class TimeLoop:
         self.before = [i for i, _ in self.widths if self.reverse and Buffer(Kind.STATE, i) in layout.used]
         self.room = {i: layout.scratch.take(self.plan.state_widths[i]) for i in self.before}
         inside = {} if self.reverse else layout.inputs
-        self.inside = InputProducts({leaf.index: n for leaf, n in inside.items()}, layout)
+        self.inside = InputProducts({leaf.number: n for leaf, n in inside.items()}, layout)
         used = [b for b in layout.used if b.kind.extent is not Extent.SCRATCH and b not in layout.inputs]
         self.series = [b for b in used if b in self.plan.sequences]
         self.series += [h for h in dict.fromkeys(self.plan.history[i] for i in self.before) if h not in self.series]

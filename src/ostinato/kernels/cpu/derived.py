@@ -15,7 +15,7 @@ from ..lower.evaluate import Evaluated
 from ..lower.trace import Step
 from ..passes.plan import Factor, Plan
 from ..table import Affine, inputs
-from .direction import Along, Machine, Options, Outer, Run
+from .direction import Along, Arrays, Machine, Options, Outer, Run
 
 T = TypeVar("T")
 Work = Generator[Run, None, T]  # gives one run away, which somebody does, and then has its result
@@ -97,9 +97,8 @@ class Derived:
         leaves = self.leaves(drive)
         rows, steps = inputs(leaves[0])[0].shape[:2]
         direction = self.directions["forward" if keep else "inference"]
-        across = {
-            Buffer(Kind.INPUT_MATRIX, i): leaf.weight.t() for i, leaf in enumerate(leaves) if isinstance(leaf, Affine)
-        }
+        affine = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Affine)]
+        across = {Buffer(Kind.INPUT_MATRIX, i): leaf.weight.t() for i, leaf in affine}
         arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)), across)
         arrays |= self._states(start, options, Kind.LAST)
         for i, leaf in enumerate(leaves):
@@ -123,9 +122,9 @@ class Derived:
         value = Evaluated(zip(self.trace.weights, weights, strict=True))
         leaves, wanted = self.leaves(drive), self.leaves([True] * len(drive) if needs is None else needs)
         made = [(i, *pair) for i, pair in enumerate(zip(leaves, wanted, strict=True)) if i in self.inside]
-        arrays = self.packed(
-            direction, value, {Buffer(Kind.INPUT_TURNED, i): leaf.weight for i, leaf, needs in made if needs.x}
-        )
+        inputs_too = [(i, leaf) for i, leaf, needs in made if needs.x]
+        turned = {Buffer(Kind.INPUT_TURNED, i): leaf.weight for i, leaf in inputs_too}
+        arrays = self.packed(direction, value, turned)
         arrays |= dict(zip(self.plan.forward_arrays, kept, strict=True))
         arrays |= self._states(start, options, Kind.START_GRADIENT)
         arrays |= {Buffer(Kind.LAST_GRADIENT, i): d for i, d in enumerate(dlast)}
@@ -136,16 +135,10 @@ class Derived:
         yield Run(direction, rows, steps, arrays, options)
         outers = [self._outer(left, right, arrays, start, options) for _, left, right in self.plan.products]
         inner = len(outers)
-        outers += [
-            Outer(arrays[Buffer(Kind.DRIVE_GRADIENT, i)], leaf.x)
-            for i, leaf, needs in made
-            if needs.weight or needs.bias
-        ]
-        alongs = [
-            Along(arrays[Buffer(Kind.DRIVE_GRADIENT, i)], arrays[Buffer(Kind.INPUT_TURNED, i)], leaf.x.shape[2])
-            for i, leaf, needs in made
-            if needs.x
-        ]
+        gradients = {i: arrays[Buffer(Kind.DRIVE_GRADIENT, i)] for i in self.inside}
+        outers += [Outer(gradients[i], leaf.x) for i, leaf, needs in made if needs.weight or needs.bias]
+        matrices = [arrays[buffer] for buffer in turned]
+        alongs = [Along(gradients[i], m, leaf.x.shape[2]) for (i, leaf), m in zip(inputs_too, matrices, strict=True)]
         products, slopes = self.machine.products(outers, alongs, options.lengths)
         for (node, left, right), (product, _) in zip(self.plan.products, products[:inner], strict=True):
             value.known[node] = product.T if left.before and not right.before else product
@@ -157,7 +150,7 @@ class Derived:
         return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
 
     def _of_drive(
-        self, leaves: Sequence[Any], wanted: Sequence[Any], arrays: dict[Buffer, Tensor],
+        self, leaves: Sequence[Any], wanted: Sequence[Any], arrays: Arrays,
         products: Iterator[tuple[Tensor, Tensor]], slopes: Iterator[Tensor],
     ) -> list[Tensor | None]:  # fmt: skip
         """The gradients of what was given for the drive."""
@@ -189,7 +182,7 @@ class Derived:
 
     def packed(
         self, direction: Direction, value: Evaluated, others: Mapping[Buffer, Tensor] = MappingProxyType({})
-    ) -> dict[Buffer, Tensor]:
+    ) -> Arrays:
         """A direction's weights: tables, vectors with room for a whole vector past their end, packed matrices.
 
         Others [K, N] are packed with them.
@@ -200,7 +193,7 @@ class Derived:
             found[base] = self._with_room(vector, len(vector), vector)
         of = self.plan.reading.matrices
         columns = direction.program.columns
-        matrices = {array: value(of[array.index]) for array in columns if array.kind is Kind.MATRIX}
+        matrices = {array: value(of[array.number]) for array in columns if array.kind is Kind.MATRIX}
         matrices |= others
         return found | dict(zip(matrices, self.machine.packs([*matrices.values()]), strict=True))
 
@@ -211,14 +204,12 @@ class Derived:
             found[:width] = vector
         return found
 
-    def _states(self, start: Sequence[Tensor], options: Options, last: Kind) -> dict[Buffer, Tensor]:
+    def _states(self, start: Sequence[Tensor], options: Options, last: Kind) -> Arrays:
         found = {Buffer(Kind.START, i): s for i, s in enumerate(start)}
         found |= {Buffer(Kind.INITIAL, i): s for i, s in enumerate(options.initial or start)}
         return found | {Buffer(last, i): torch.empty_like(s) for i, s in enumerate(start)}
 
-    def _over_time(
-        self, direction: Direction, arrays: dict[Buffer, Tensor], lengths: Tensor | None, *size: int
-    ) -> None:
+    def _over_time(self, direction: Direction, arrays: Arrays, lengths: Tensor | None, *size: int) -> None:
         """The arrays over time that the direction writes; zero where rows have ended."""
         names = [name for name in direction.program.arrays if name in self.plan.sequences and name not in arrays]
         made = {name: self.machine.empty(*size, self.plan.sequences[name]) for name in names}
@@ -226,25 +217,21 @@ class Derived:
             self.machine.clear([*made.values()], lengths)
         arrays |= made
 
-    def _outer(
-        self, left: Factor, right: Factor, arrays: dict[Buffer, Tensor], start: Sequence[Tensor], options: Options
-    ) -> Outer:
+    def _outer(self, left: Factor, right: Factor, arrays: Arrays, start: Sequence[Tensor], options: Options) -> Outer:
         """What makes the gradient of a matrix; turned, where only its left factor is one step late."""
         if left.before and not right.before:
             return self._outer(right, left, arrays, start, options)
         a = self._factor(left, arrays, start, options)
         if not right.before or left.before or options.resets is not None:
             return Outer(a, self._factor(right, arrays, start, options))
-        number = right.array.index
+        number = right.array.number
         return Outer(a, arrays[self.plan.history[number]], start[number])
 
-    def _factor(
-        self, factor: Factor, arrays: dict[Buffer, Tensor], start: Sequence[Tensor], options: Options
-    ) -> Tensor:
+    def _factor(self, factor: Factor, arrays: Arrays, start: Sequence[Tensor], options: Options) -> Tensor:
         """One side of a matrix's gradient, [B, T, width]."""
         if not factor.before:
             return arrays[factor.array][..., factor.at : factor.at + factor.width]
-        number = factor.array.index
+        number = factor.array.number
         after = arrays[self.plan.history[number]]
         before = torch.cat([start[number][:, None], after[:, :-1]], dim=1)
         if options.resets is not None:

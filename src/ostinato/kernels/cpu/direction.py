@@ -9,6 +9,8 @@ from torch import Tensor
 from ..compiler import Direction
 from ..ir.buffers import Buffer
 
+Arrays = dict[Buffer, Tensor]
+
 
 @dataclass(frozen=True)
 class Options:
@@ -25,7 +27,7 @@ class Run(NamedTuple):
     direction: Direction
     rows: int
     steps: int
-    arrays: dict[Buffer, Tensor]
+    arrays: Arrays
     options: Options
 
 

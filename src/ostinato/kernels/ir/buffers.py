@@ -21,11 +21,11 @@ class Extent(Enum):
 class Kind(Enum):
     """What an array holds. `written_by` and `read_by` are directions: "forward" (and inference), "backward"."""
 
-    DRIVE = "drive", Extent.PER_STEP, "", "forward backward"  # what drives the step; leaf `index`
+    DRIVE = "drive", Extent.PER_STEP, "", "forward backward"  # what drives the step; of leaf `number`
     DRIVE_GRADIENT = "ddrive", Extent.PER_STEP, "backward", ""
     OUT = "out", Extent.PER_STEP, "forward", "backward"
     OUT_GRADIENT = "cot", Extent.PER_STEP, "", "backward"
-    HISTORY = "hist", Extent.PER_STEP, "forward", "backward"  # state `index` after each step, where it is no output
+    HISTORY = "hist", Extent.PER_STEP, "forward", "backward"  # state `number` after each step, where it is no output
     SAVED = "saved", Extent.PER_STEP, "forward", "backward"  # expensive values of forward, side by side
     KEPT = "kept", Extent.PER_STEP, "forward backward", "backward"  # a factor of a matrix's gradient
     # States in the scratch. `NEXT` is the state after the step, or in backward its gradient before it.
@@ -44,7 +44,7 @@ class Kind(Enum):
     VECTOR = "w", Extent.WEIGHT, "", "forward backward"
     TABLE = "e", Extent.WEIGHT, "", "forward backward"  # of which a row of the batch reads one row
     MATRIX = "m", Extent.WEIGHT, "", "forward backward"  # packed
-    # A leaf of the drive that is made inside, x W + b: `index` is the leaf's.
+    # A leaf of the drive that is made inside, x W + b: `number` is the leaf's.
     INPUT = "xdrive", Extent.PER_STEP, "", "forward"
     INPUT_MATRIX = "mdrive", Extent.WEIGHT, "", "forward"  # packed
     INPUT_BIAS = "bdrive", Extent.WEIGHT, "", "forward"
@@ -82,13 +82,13 @@ KINDS = {kind.label: kind for kind in Kind}  # a leaf "in" of the graph says its
 
 
 class Buffer(NamedTuple):
-    """An array: the `index`-th of its kind."""
+    """An array: one of its kind."""
 
     kind: Kind
-    index: int = 0
+    number: int = 0
 
     def __str__(self) -> str:
-        return self.kind.label if self.kind.single else f"{self.kind.label}{self.index}"
+        return self.kind.label if self.kind.single else f"{self.kind.label}{self.number}"
 
 
 OUT, OUT_GRADIENT = Buffer(Kind.OUT), Buffer(Kind.OUT_GRADIENT)

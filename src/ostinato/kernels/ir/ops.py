@@ -81,8 +81,9 @@ def _table() -> Iterable[Op]:
     yield Op("sum", OpKind.REDUCTION, 1, True, operator.add, "add", 0.0)
     yield Op("amax", OpKind.REDUCTION, 1, True, _or_nan(max), "maximum", -math.inf)
     cheap: dict[str, tuple[int, Callable[..., float]]] = {
-        "neg": (1, operator.neg), "relu": (1, lambda x: 0.0 if x < 0 else x), "abs": (1, abs), "sign": (1, _sign),
-        "floor": (1, _floor), "round": (1, _round), "maximum": (2, _or_nan(max)), "minimum": (2, _or_nan(min)),
+        "neg": (1, lambda x: -x), "relu": (1, lambda x: 0.0 if x < 0 else x), "abs": (1, lambda x: abs(x)),
+        "sign": (1, _sign), "floor": (1, _floor), "round": (1, _round),
+        "maximum": (2, _or_nan(max)), "minimum": (2, _or_nan(min)),
         "add": (2, operator.add), "sub": (2, operator.sub), "mul": (2, operator.mul),
         "gt": (2, _truth(operator.gt)), "ge": (2, _truth(operator.ge)), "lt": (2, _truth(operator.lt)),
         "le": (2, _truth(operator.le)), "eq": (2, _truth(operator.eq)), "ne": (2, _truth(operator.ne)),

@@ -5,8 +5,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from .buffers import Target
+from .expressions import Base, Binary, Float, Int, Parameter, Pointwise, Row, RowStride, Var
 from .graph import Node, ancestors
-from .loops import Base, Binary, Float, Function, Int, Parameter, Pointwise, Row, RowStride, Var
+from .loops import Function
 
 
 def listing(roots: Iterable[Node], stores: Mapping[Node, Iterable[Target]]) -> list[str]:

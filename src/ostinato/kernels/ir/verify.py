@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import fx
 
+from .expressions import Base, Parameter, Row, RowStride, Var
 from .graph import Node, Value, width_of
-from .loops import Assign, Base, For, Function, Increase, Parameter, Row, RowStride, Statement, Var
+from .loops import Assign, For, Function, Increase, Statement
 from .ops import OPS, OpKind
 
 

@@ -133,4 +133,4 @@ class _Legaliser:
 def _fills(n: Node, target: Target, state_widths: Sequence[int]) -> bool:
     """Whether it is a whole state: a product overwrites what is beside it, up to whole vectors."""
     to = target.buffer
-    return to.kind is Kind.NEXT and target.at == 0 and n.width == state_widths[to.index]
+    return to.kind is Kind.NEXT and target.at == 0 and n.width == state_widths[to.number]

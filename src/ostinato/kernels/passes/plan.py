@@ -61,7 +61,7 @@ class Plan:
         """Whether backward, or a gradient of a matrix, wants an array that comes from outside."""
         nodes = ancestors(node for node, _ in self.backward)
         factors = {factor.array for _, *pair in self.products for factor in pair}
-        return array in factors or any(n.op == "in" and n.attr == (array.kind.label, array.index) for n in nodes)
+        return array in factors or any(n.op == "in" and n.attr == (array.kind.label, array.number) for n in nodes)
 
 
 def plan(reading: Reading) -> Plan:
