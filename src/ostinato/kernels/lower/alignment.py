@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from .ir import Graph, Node
+from ..ir.graph import Graph, Node
 from .values import MOST, Axis, Dim, Part, Value, cut, joined, merged, order_of, padded
 from .views import Step, view
 

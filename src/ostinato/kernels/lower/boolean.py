@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .ir import Node
+from ..ir.graph import Node
 from .vocabulary import Outside, Place, elementwise, name_of
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from .ir import POINTWISE, Node
+from ..ir.graph import Node
+from ..ir.ops import POINTWISE
 from .vocabulary import Outside, Place, elementwise
 
 

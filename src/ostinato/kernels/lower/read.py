@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..ir.graph import Node, width_of
 from . import boolean, elementwise, matmul, movement, reduce  # noqa: F401  # fill VOCABULARY
 from .alignment import each
-from .ir import Node, width_of
 from .matmul import batch_of
 from .reading import Reading
 from .trace import Trace, of_batch

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .alignment import each
-from .ir import Graph
+from ..ir.graph import Graph
 from .values import APART, Axis, Dim, Outside, Part, Value, joined, padded, solid, spread
 from .views import fold, view
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .ir import Graph, Node
+from ..ir.graph import Graph, Node
 from .views import Step, view
 from .vocabulary import Outside
 

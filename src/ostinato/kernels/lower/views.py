@@ -7,7 +7,8 @@ where all places hold the same number; and for each axis of the node where it be
 import math
 from collections.abc import Sequence
 
-from .ir import LEAVES, POINTWISE, Graph, Node, offsets
+from ..ir.graph import Graph, Node, offsets
+from ..ir.ops import LEAVES, POINTWISE
 
 Step = tuple[int, int]  # (axis of the node, distance in places of that axis)
 

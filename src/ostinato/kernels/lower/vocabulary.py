@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from torch import fx
 
+from ..ir.graph import Graph, Node
 from ..table import Outside as Outside
-from .ir import Graph, Node
 
 
 class Reader(Protocol):
