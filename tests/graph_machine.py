@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from ostinato.kernels.lower.evaluate import Evaluated
 from ostinato.kernels.ir.graph import Node
+from ostinato.kernels.lower.evaluate import Evaluated
 from ostinato.kernels.lower.reading import Reading
 
 POINTWISE: dict[str, Any] = {

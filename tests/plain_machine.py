@@ -107,6 +107,15 @@ class Plain:
             assert v.shape == (lanes,)
             p.numbers[p.start + i :][:n] = v[:n]
 
+        def gather(p: Memory, i: int, step: int, n: int) -> np.ndarray:
+            found = np.zeros(lanes)
+            found[: min(n, lanes)] = p.numbers[[p.start + i + lane * step for lane in range(min(n, lanes))]]
+            return found
+
+        def scatter(p: Memory, i: int, step: int, v: np.ndarray, n: int) -> None:
+            for lane in range(min(n, lanes)):
+                p.numbers[p.start + i + lane * step] = v[lane]
+
         def store1(p: Memory, i: int, x: float) -> None:
             p.numbers[p.start + i] = x
 
@@ -128,6 +137,7 @@ class Plain:
         return {
             "math": math, "ptr": lambda p: p, "at": lambda p, i: Memory(p.numbers, p.start + i), "load": load,
             "store": lambda p, i, v: store_n(p, i, v, lanes), "load_n": load_n, "store_n": store_n, "keep_n": masked,
+            "gather": gather, "scatter": scatter,
             "load1": lambda p, i: float(p.numbers[p.start + i]), "store1": store1, "num": float,
             "spread": lambda x: np.full(lanes, x), "hsum": np.sum, "hmax": np.max, "copy": copy,
             "call_product": lambda f, *a: f(*a), "call_exact": self.exact,

@@ -16,6 +16,7 @@ from ostinato.kernels import computed
 from ostinato.kernels.build import input_product
 from ostinato.kernels.cpu.derived import Derived, together
 from ostinato.kernels.cpu.direction import Options
+from ostinato.kernels.cpu.leaves import as_rows
 from ostinato.recurrence import Recurrence
 from plain_machine import Plain
 from steps import CASES, STEPS, H, attention, step_of
@@ -32,7 +33,6 @@ def compare(
     recurrence = Recurrence("own", lambda gates, state: gates, lambda d, s, *w: step(d, s, *w))
     derived = Derived(recurrence, tree.map(lambda d: d[0, 0], drive), tree.map(lambda s: s[0], state), weights, machine)
     initial = [torch.randn_like(s) for s in tree.leaves(state)] if resets is not None else []
-    options = Options(*(None if o is None else o.double() for o in (lengths, resets)), tuple(initial))
     inputs = [*tree.leaves(drive), *tree.leaves(state), *weights, *initial]
     for t in inputs:
         t.requires_grad_()
@@ -44,16 +44,25 @@ def compare(
     learns = [(t, c) for t, c in zip([out, *last], cots, strict=True) if t.requires_grad]
     ends, weighted = zip(*learns, strict=True)
     wanted = torch.autograd.grad(ends, inputs, weighted, materialize_grads=True)
-    drives, starts = tree.leaves(tree.detach(drive)), tree.leaves(tree.detach(state))
-    plain = [w.detach() for w in weights]
-    options = Options(options.lengths, options.resets, tuple(i.detach() for i in initial))
+    drives, leads = [as_rows(d.detach(), 2).contiguous() for d in tree.leaves(drive)], [2] * len(tree.leaves(drive))
+    starts, fresh_rows = (
+        [as_rows(s.detach(), 1).contiguous() for s in tree.leaves(leaves)] for leaves in (state, initial)
+    )
+    plain, leads = (
+        [w.detach() for w in weights],
+        [*leads, *[1] * len(starts), *[None] * len(weights), *[1] * len(initial)],
+    )
+    options = Options(*(None if o is None else o.double() for o in (lengths, resets)), tuple(fresh_rows))
+    ends = [as_rows(out, 2), *(as_rows(leaf, 1) for leaf in last)]
+    cots = [as_rows(cots[0], 2).contiguous(), *(as_rows(c, 1).contiguous() for c in cots[1:])]
     both = [derived.forward(drives, starts, plain, options, keep) for keep in (False, True)]
     (bare, end, _), (got, after, kept) = together(machine, both)
-    for mine, theirs in zip([bare, *end, got, *after], 2 * [out, *last], strict=True):
+    for mine, theirs in zip([bare, *end, got, *after], 2 * ends, strict=True):
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-11, atol=1e-11)
     (groups,) = together(machine, [derived.backward(drives, starts, plain, options, kept, cots[0], cots[1:])])
     mine = [g for group in groups for g in group]
-    for number, (g, w) in enumerate(zip(mine, wanted, strict=True)):
+    for number, (g, w, lead) in enumerate(zip(mine, wanted, leads, strict=True)):
+        w = w if lead is None else as_rows(w, lead)
         g = torch.zeros_like(w) if g is None else g
         torch.testing.assert_close(g, w, rtol=1e-11, atol=1e-11, msg=lambda m, n=number: f"gradient {n}: {m}")
 

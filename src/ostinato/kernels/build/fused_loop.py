@@ -1,6 +1,10 @@
-"""One loop of a stage: rows of the block outside, vectors of features inside, what is once a row around them."""
+"""One loop of a stage: rows of the block outside, vectors of the last axis inside, the other axes between them.
 
-from collections.abc import Set
+What is one number for a whole vector is computed once before it. A sum along the last axis is added up in a vector; one
+along others in memory, which starts from zeros.
+"""
+
+from collections.abc import Sequence, Set
 
 from ..ir.buffers import SUMS, Buffer, Target
 from ..ir.expressions import (
@@ -9,6 +13,7 @@ from ..ir.expressions import (
     Expr,
     Float,
     Fold,
+    Gather,
     Int,
     Keep,
     Load,
@@ -22,9 +27,9 @@ from ..ir.expressions import (
     offset,
 )  # fmt: skip
 from ..ir.graph import Node
-from ..ir.loops import Assign, For, Matrix, Multiply, Statement, Store, StoreVector
+from ..ir.loops import Assign, For, Matrix, Multiply, Scatter, Statement, Store, StoreVector
 from ..ir.ops import EXPENSIVE, LEAVES, OPS, REDUCTIONS
-from ..passes.legalise import lies
+from ..passes.legalise import accumulates, lies, strides_of
 from ..passes.schedule import Loop
 from .layout import ROW, Layout
 
@@ -41,78 +46,109 @@ def fused_loop(layout: Layout, loop: Loop, staged: Set[Node]) -> For | None:
     return _FusedLoop(layout, loop, staged).built()
 
 
-def multiply(layout: Layout, n: Node, packed: Buffer) -> Multiply:
-    """The product of the block's rows with a matrix."""
+def multiply(layout: Layout, n: Node, packed: Buffer) -> Statement:
+    """The product of the block's rows with a matrix; of several rows each, row of the batch by row."""
     factor = n.args[0]
     a, c = layout.base(factor), layout.base(n)
     layout.use(packed)
-    sides = [Matrix(offset(Base(t.buffer), t.at), layout.stride(t.buffer)) for t in (a, c)]
-    return Multiply(ROWS, Int(n.width), Int(factor.width), sides[0], Base(packed), sides[1])
+    columns = layout.plan.reading.matrices[n.attr].meta["val"].shape[1]
+    if n.width == columns:
+        sides = [Matrix(offset(Base(t.buffer), t.at), layout.stride(t.buffer)) for t in (a, c)]
+        return Multiply(ROWS, Int(n.width), Int(factor.width), sides[0], Base(packed), sides[1])
+    rows = n.width // columns
+    depth = factor.width // rows
+    sides = [Matrix(offset(Row(t.buffer), t.at), Int(width)) for t, width in ((a, depth), (c, columns))]
+    pointers = [Assign(Row(buffer), layout.row(buffer)) for buffer in dict.fromkeys((a.buffer, c.buffer))]
+    product = Multiply(Int(rows), Int(columns), Int(depth), sides[0], Base(packed), sides[1], exact=True)
+    return For(ROW, ROWS, (*pointers, product))
 
 
 class _FusedLoop:
     def __init__(self, layout: Layout, loop: Loop, staged: Set[Node]) -> None:
         self.layout, self.loop, self.staged = layout, loop, staged
         self.own = set(loop.nodes)
-        self.count = COUNT if loop.width % layout.lanes else None  # of the lanes that are left, where a vector may end
+        *outer, self.width = loop.shape or (1,)
+        self.outer = [(Var(f"i{k}"), size) for k, size in enumerate(outer)]
+        self.count = COUNT if self.width % layout.lanes else None  # of the lanes left, where a vector may end
         self.names: dict[Node, Var] = {}
         self.rows: dict[Buffer, None] = {}  # whose row it needs
-        self.head: list[Statement] = []  # once a row, before the vectors
+        # Before and after what is inside: first once a row, then once a place of each axis but the last.
+        self.heads: list[list[Statement]] = [[] for _ in (None, *outer)]
+        self.tails: list[list[Statement]] = [[] for _ in (None, *outer)]
         self.body: list[Statement] = []  # once a vector
-        self.tail: list[Statement] = []  # once a row, after them
 
     def built(self) -> For | None:
         for n in self.loop.nodes:
-            if n.op in REDUCTIONS:
+            if accumulates(n):
+                self._accumulate(n)
+            elif n.op in REDUCTIONS:
                 self._reduce(n)
             elif self.layout.targets(n):
                 self._store(n)
         if not self.body:
             return None
-        width = Int(self.loop.width)
         rows = [Assign(Row(buffer), self.layout.row(buffer)) for buffer in self.rows]
+        inner: Statement = self._vectors(self.body)
+        for (index, size), head, tail in reversed([*zip(self.outer, self.heads[1:], self.tails[1:], strict=True)]):
+            inner = For(index, Int(size), (*head, inner, *tail))
+        note = " x ".join(map(str, self.loop.shape or (1,)))
+        return For(ROW, ROWS, (*rows, *self.heads[0], inner, *self.tails[0]), note=f"{note} wide")
+
+    def _vectors(self, body: Sequence[Statement]) -> For:
+        width = Int(self.width)
         left = [Assign(COUNT, width - LANE)] if self.count else []
-        vectors = For(LANE, width, (*left, *self.body), Int(0), Int(self.layout.lanes))
-        return For(ROW, ROWS, (*rows, *self.head, vectors, *self.tail), note=f"{width.value} wide")
+        return For(LANE, width, (*left, *body), Int(0), Int(self.layout.lanes))
 
     def _name(self, n: Node, letter: str, kind: Type) -> Var:
         self.names[n] = Var(f"{letter}{len(self.names)}", kind)
         return self.names[n]
 
-    def _pointer(self, n: Node) -> tuple[Row, Int]:
-        return self._at(self.layout.base(n))
-
-    def _at(self, target: Target) -> tuple[Row, Int]:
+    def _at(self, target: Target, strides: Sequence[int]) -> tuple[Row, Expr]:
+        """Where a target lies at this place of the axes but the last, by how far the next one of each is."""
         self.rows[target.buffer] = None
-        return Row(target.buffer), Int(target.at)
+        at: Expr = Int(target.at)
+        for (index, _), stride in zip(self.outer, strides, strict=False):
+            if stride:
+                at = at + (index * stride if stride != 1 else index)  # type: ignore[operator]
+        return Row(target.buffer), at
+
+    def _strides(self, n: Node) -> tuple[int, ...]:
+        return self.layout.base(n).strides or strides_of(n.shape)
 
     def _scalar(self, n: Node) -> Expr:
-        """One number a row."""
+        """One number a row, or a place of the outer axes."""
         if n.op == "const":
             return Float(n.attr)
         if n not in self.names:
-            if lies(n) or n.op in REDUCTIONS:
-                value: Expr = Load(*self._pointer(n))
+            level = 0
+            if n.shape:  # a view that is the same along the last axis
+                strides = self._strides(n)
+                level = max((k + 1 for k, stride in enumerate(strides[:-1]) if stride), default=0)
+                value: Expr = Load(*self._at(self.layout.base(n), strides))
+            elif lies(n) or n.op in REDUCTIONS:
+                value = Load(*self._at(self.layout.base(n), ()))
             elif n.op in ("copy", "spread"):
                 value = self._scalar(n.args[0])
             else:
                 value = Pointwise(n.op, tuple(map(self._scalar, n.args)), Type.NUMBER)
-            self.head.append(Assign(self._name(n, "s", Type.NUMBER), value))
+            self.heads[level].append(Assign(self._name(n, "s", Type.NUMBER), value))
         return self.names[n]
 
     def _value(self, n: Node) -> Expr:
-        """One vector; one number where there is one a row."""
+        """One vector; one number where there is one for all its places."""
         if n.op == "const":
             return Float(n.attr)
         if self._single(n):
             return self._scalar(n)
         if n not in self.names:
-            value = self._load(*self._pointer(n)) if self._loads(n) else self._computed(n)
+            value = self._load(n, self.layout.base(n)) if self._loads(n) else self._computed(n)
             self.body.append(Assign(self._name(n, "v", Type.VECTOR), value))
         return self.names[n]
 
     def _single(self, n: Node) -> bool:
-        return n.op == "const" or n.width == 1 < self.loop.width
+        if n.op == "const" or not n.shape:
+            return n.op == "const" or self.loop.shape != ()
+        return n.op == "view" and n not in self.own and self._strides(n)[-1] == 0
 
     def _vector(self, n: Node) -> Expr:
         return Spread(self._value(n)) if self._single(n) else self._value(n)
@@ -125,8 +161,23 @@ class _FusedLoop:
             return lies(n) or n.op in REDUCTIONS
         return n in self.layout.place or not _cheap(n)
 
-    def _load(self, row: Row, at: Int) -> LoadVector:
-        return LoadVector(row, at + LANE, self.count)
+    def _load(self, n: Node, target: Target) -> Expr:
+        strides = target.strides or strides_of(n.shape)
+        row, at = self._at(target, strides)
+        lane = strides[-1] if strides else 1
+        if lane != 1:
+            return Gather(row, at + LANE * lane, lane, self.count or Int(self.layout.lanes))  # type: ignore[operator]
+        return LoadVector(row, at + LANE, self.count)  # type: ignore[operator]
+
+    def _put(self, n: Node, target: Target, value: Expr) -> None:
+        strides = target.strides or strides_of(n.shape)
+        row, at = self._at(target, strides)
+        lane = strides[-1] if strides else 1
+        if lane == 1:
+            self.body.append(StoreVector(row, at + LANE, value, self.count))  # type: ignore[operator]
+        else:
+            left = self.count or Int(self.layout.lanes)
+            self.body.append(Scatter(row, at + LANE * lane, lane, value, left))  # type: ignore[operator]
 
     def _computed(self, n: Node) -> Expr:
         if n.op in ("copy", "spread"):
@@ -139,12 +190,13 @@ class _FusedLoop:
         return Pointwise(n.op, args, Type.VECTOR)
 
     def _reduce(self, n: Node) -> None:
-        op = OPS[n.op]
+        """Along the last axis."""
+        op, level = OPS[n.op], len(self.outer)
         value = self._vector(n.args[0])
         total = self._name(n, "a", Type.VECTOR)
         if self.count:
             value = Keep(value, self.count, Float(op.neutral))
-        self.head.append(Assign(total, Spread(Float(op.neutral))))
+        self.heads[level].append(Assign(total, Spread(Float(op.neutral))))
         self.body.append(Assign(total, Pointwise(op.joins, (total, value), Type.VECTOR)))
         targets = list(self.layout.placed.stores.get(n, ()))
         if n in self.layout.place or not targets:
@@ -152,26 +204,49 @@ class _FusedLoop:
         self.layout.place.setdefault(n, targets[0])
         for target in targets:
             self.layout.use(target.buffer)
-            row, at = self._at(target)
+            row, at = self._at(target, target.strides or strides_of(n.shape))
             folded: Expr = Fold(n.op, total)
             if target.buffer == SUMS:
                 folded = Binary("+", Load(row, at), folded)
-            self.tail.append(Store(row, at, Num(folded)))
+            self.tails[level].append(Store(row, at, Num(folded)))
+
+    def _accumulate(self, n: Node) -> None:
+        """Along other axes than the last, in the one place where the result lies."""
+        op = OPS[n.op]
+        value = self._vector(n.args[0])
+        targets = self.layout.targets(n)
+        target = targets[0] if targets else self.layout.base(n)
+        self.layout.place[n] = target
+        self.layout.use(target.buffer)
+        assert target.buffer != SUMS and target.strides is None
+        left, inner = iter(strides_of(n.shape)), []
+        for axis in range(len(self.loop.shape)):
+            inner.append(0 if axis in n.attr else next(left))
+        row, at = self._at(target, inner[:-1])
+        place: Expr = at + LANE  # type: ignore[operator]
+        first = min(n.attr)
+        zeros: Statement = self._vectors([StoreVector(row, place, Spread(Float(op.neutral)), self.count)])
+        for axis in range(len(self.outer) - 1, first, -1):
+            if axis not in n.attr:
+                index, size = self.outer[axis]
+                zeros = For(index, Int(size), (zeros,))
+        self.heads[first].append(zeros)
+        old = LoadVector(row, place, self.count)
+        self.body.append(StoreVector(row, place, Pointwise(op.joins, (old, value), Type.VECTOR), self.count))
 
     def _store(self, n: Node) -> None:
         value = self._value(n)
         for target in self.layout.targets(n):
             self.layout.use(target.buffer)
-            row, at = self._at(target)
-            added = target.buffer == SUMS
-            stored = Pointwise("add", (self._load(row, at), value), Type.VECTOR) if added else value
-            self.body.append(StoreVector(row, at + LANE, stored, self.count))
+            if target.buffer == SUMS:
+                value = Pointwise("add", (self._load(n, target), value), Type.VECTOR)
+            self._put(n, target, value)
 
 
 def _cheap(n: Node) -> bool:
     """Whether it is computed again where it is used, from what lies in memory."""
 
     def near(a: Node) -> bool:
-        return a.op in LEAVES or a.width == 1 or (a.op == "slice" and a.args[0].op in LEAVES)
+        return a.op in LEAVES or a.width == 1 or (a.op in ("slice", "view") and a.args[0].op in LEAVES)
 
     return n.op not in EXPENSIVE and n.op not in ("copy", "cat") and all(map(near, n.args))

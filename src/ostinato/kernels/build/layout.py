@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ..ir.buffers import KINDS, SAVED, SCRATCH, SUMS, Buffer, Extent, Kind, Target
 from ..ir.expressions import Base, Expr, Int, Load, RowStride, ToInt, Var, expr, offset
 from ..ir.graph import Node
-from ..passes.legalise import Placed, Scratch
+from ..passes.legalise import Placed, Scratch, strides_of
 from ..passes.plan import Plan
 
 STEPS, LD, ROW, PART = Var("T"), Var("LD"), Var("r"), Var("steps")
@@ -42,11 +42,18 @@ class Layout:
         if n.op == "slice":
             whole = self.base(n.args[0])
             return Target(whole.buffer, whole.at + n.attr)
+        if n.op == "view":
+            return self._view(n)
         target = self._leaf(n) or self.place.get(n)
         if target is None:
             target = self.place[n] = Target(SCRATCH, self.scratch.take(n.width))
         self.use(target.buffer)
         return target
+
+    def _view(self, n: Node) -> Target:
+        whole, (starts, steps), inner = self.base(n.args[0]), n.attr, strides_of(n.args[0].shape)
+        at = whole.at + sum(start * stride for start, stride in zip(starts, inner, strict=True))
+        return Target(whole.buffer, at, tuple(0 if s is None else inner[s[0]] * s[1] for s in steps))
 
     def _leaf(self, n: Node) -> Target | None:
         match n.op:

@@ -43,8 +43,8 @@ def refuses(
     if forward_ad._current_level >= 0:  # pyright: ignore[reportAttributeAccessIssue]
         return "in forward mode only the reference can be differentiated"
     driven = inputs(drive)
-    if any(t.ndim != 3 or t.shape[:2] != driven[0].shape[:2] for t in driven):
-        return "its drive must be [B, T, features], with the same rows and steps in all leaves"
+    if any(t.ndim < 2 or t.shape[:2] != driven[0].shape[:2] for t in driven):
+        return "its drive must be [B, T, ...], with the same rows and steps in all leaves"
     if 0 in leaves[0].shape[:2]:
         return "the batch is empty"
     with own_functions() if torch.compiler.is_exporting() else nullcontext():

@@ -16,6 +16,7 @@ from ..lower.trace import Step
 from ..passes.plan import Factor, Plan
 from ..table import Affine, inputs
 from .direction import Along, Arrays, Machine, Options, Outer, Run
+from .leaves import as_leaf, as_rows
 
 T = TypeVar("T")
 Work = Generator[Run, None, T]  # gives one run away, which somebody does, and then has its result
@@ -133,14 +134,20 @@ class Derived:
         arrays |= {OUT_GRADIENT: cot, SUMS: cot.new_zeros(rows, max(1, self.plan.sums))}
         self._over_time(direction, arrays, options.lengths, rows, steps)
         yield Run(direction, rows, steps, arrays, options)
-        outers = [self._outer(left, right, arrays, start, options) for _, left, right in self.plan.products]
-        inner = len(outers)
+        of_matrices = self._of_matrices(arrays, start, options)
         gradients = {i: arrays[Buffer(Kind.DRIVE_GRADIENT, i)] for i in self.inside}
-        outers += [Outer(gradients[i], leaf.x) for i, leaf, needs in made if needs.weight or needs.bias]
+        outers = [Outer(gradients[i], leaf.x) for i, leaf, needs in made if needs.weight or needs.bias]
         matrices = [arrays[buffer] for buffer in turned]
         alongs = [Along(gradients[i], m, leaf.x.shape[2]) for (i, leaf), m in zip(inputs_too, matrices, strict=True)]
-        products, slopes = self.machine.products(outers, alongs, options.lengths)
-        for (node, left, right), (product, _) in zip(self.plan.products, products[:inner], strict=True):
+        products, slopes = self.machine.products([*of_matrices.get(1, ()), *outers], alongs, options.lengths)
+        inner = len(of_matrices.get(1, ()))
+        each = {1: iter(products[:inner])}
+        for count, some in of_matrices.items():
+            if count > 1:
+                lengths = None if options.lengths is None else options.lengths * count
+                each[count] = iter(self.machine.products(some, [], lengths)[0])
+        for node, left, right, count in self.plan.products:
+            product, _ = next(each[count])
             value.known[node] = product.T if left.before and not right.before else product
         for node, at, width in self.plan.totals:
             value.known[node] = arrays[SUMS][:, at : at + width].sum(0).reshape(node.meta["val"].shape)
@@ -148,6 +155,17 @@ class Derived:
         dstart = [arrays[Buffer(Kind.START_GRADIENT, i)] for i in range(len(start))]
         dinitial = [arrays[Buffer(Kind.INITIAL_GRADIENT, i)] for i in range(len(options.initial))]
         return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
+
+    def _of_matrices(self, arrays: Arrays, start: Sequence[Tensor], options: Options) -> dict[int, list[Outer]]:
+        """The products that make the gradients of matrices, by how many rows each row of the batch has there."""
+        found: dict[int, list[Outer]] = {}
+        for _, left, right, count in self.plan.products:
+            outer = self._outer(left, right, arrays, start, options, late=count == 1)
+            if count > 1:
+                a, b = (t.contiguous().view(len(t), t.shape[1] * count, -1) for t in outer[:2])
+                outer = Outer(a, b)
+            found.setdefault(count, []).append(outer)
+        return found
 
     def _of_drive(
         self, leaves: Sequence[Any], wanted: Sequence[Any], arrays: Arrays,
@@ -175,10 +193,25 @@ class Derived:
         lengths: Tensor | None, resets: Tensor | None, initial: Sequence[Tensor] | None,
     ) -> list[Tensor]:  # fmt: skip
         """What `forward` gives (out, then the states), by the reference loop."""
-        fresh = None if initial is None else pytree.tree_unflatten(list(initial), self.state_spec)
-        trees = (pytree.tree_unflatten(list(t), s) for t, s in ((drive, self.drive_spec), (start, self.state_spec)))
-        steps = list(self.recurrence.walk(*trees, *weights, lengths=lengths, resets=resets, initial=fresh))
-        return [torch.stack([step.out for step in steps], dim=1), *pytree.tree_leaves(steps[-1].state)]
+        sizes = [node.meta["val"].shape[1:] for node in self.trace.drive]
+        leaves = [d if isinstance(d, Affine) else as_leaf(d, 2, s) for d, s in zip(drive, sizes, strict=True)]
+        state, fresh = (None if t is None else self.state_of(t) for t in (start, initial))
+        driven = pytree.tree_unflatten(leaves, self.drive_spec)
+        steps = list(self.recurrence.walk(driven, state, *weights, lengths=lengths, resets=resets, initial=fresh))
+        out = torch.stack([step.out for step in steps], dim=1)
+        return [as_rows(out, 2), *(as_rows(leaf, 1) for leaf in pytree.tree_leaves(steps[-1].state))]
+
+    def state_of(self, rows: Sequence[Tensor]) -> Any:
+        """A state of rows [B, width] as the recurrence has it."""
+        return pytree.tree_unflatten(self.leaves_of_state(rows), self.state_spec)
+
+    def leaves_of_state(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        sizes = [node.meta["val"].shape[1:] for node in self.trace.state]
+        return [as_leaf(t, 1, s) for t, s in zip(rows, sizes, strict=True)]
+
+    def out_of(self, rows: Tensor) -> Tensor:
+        """An output of rows [B, T, width] as the recurrence gives it."""
+        return as_leaf(rows, 2, self.trace.out.meta["val"].shape[1:])
 
     def packed(
         self, direction: Direction, value: Evaluated, others: Mapping[Buffer, Tensor] = MappingProxyType({})
@@ -217,12 +250,18 @@ class Derived:
             self.machine.clear([*made.values()], lengths)
         arrays |= made
 
-    def _outer(self, left: Factor, right: Factor, arrays: Arrays, start: Sequence[Tensor], options: Options) -> Outer:
-        """What makes the gradient of a matrix; turned, where only its left factor is one step late."""
+    def _outer(
+        self, left: Factor, right: Factor, arrays: Arrays, start: Sequence[Tensor], options: Options, late: bool = True
+    ) -> Outer:
+        """What makes the gradient of a matrix; turned, where only its left factor is one step late.
+
+        Args:
+            late: whether the product may read its second factor one step late by itself.
+        """
         if left.before and not right.before:
-            return self._outer(right, left, arrays, start, options)
+            return self._outer(right, left, arrays, start, options, late)
         a = self._factor(left, arrays, start, options)
-        if not right.before or left.before or options.resets is not None:
+        if not (late and right.before) or left.before or options.resets is not None:
             return Outer(a, self._factor(right, arrays, start, options))
         number = right.array.number
         return Outer(a, arrays[self.plan.history[number]], start[number])

@@ -14,6 +14,7 @@ from ..table import Affine, Call, inputs, is_affine, leaves
 from . import operators
 from .autograd import Laid, Product, Scan, forward, in_turns
 from .derived import Derived, step_of
+from .leaves import as_rows
 from .machine import machine
 
 _MOST = 1024  # recurrences that are remembered: a model may make one for each of its parts, and each time anew
@@ -35,8 +36,11 @@ def run(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
         calls = [pytree.tree_map(_single, call) for call in calls]
     ordered, orders = zip(*map(_ordered, calls), strict=True)
     found = _scans(kernels, ordered)
-    pairs = zip(found, orders, strict=True)
-    return [(_back(out, order), tuple(_back(t, order) for t in last)) for (out, last), order in pairs]
+    results = []
+    for kernel, (out, last), order in zip(kernels, found, orders, strict=True):
+        leaves_after = tuple(_back(t, order) for t in kernel.leaves_of_state(last))
+        results.append((_back(kernel.out_of(out), order), leaves_after))
+    return results
 
 
 def _single(x: Any) -> Any:
@@ -72,9 +76,11 @@ def _scans(kernels: Sequence[Any], calls: Sequence[Call]) -> list[tuple[Tensor, 
     watched = any(_watched(call.drive, call.weights) for call in calls)
     laid, groups = list[Laid](), list[list[Any]]()
     for kernel, call in zip(kernels, calls, strict=True):
-        start, fresh = tree.leaves(call.state), list[Tensor]()
-        if call.resets is not None:
-            fresh = [torch.zeros_like(s) for s in start] if call.initial is None else tree.leaves(call.initial)
+        start, fresh = [as_rows(s, 1) for s in tree.leaves(call.state)], list[Tensor]()
+        if call.resets is not None and call.initial is None:
+            fresh = [torch.zeros_like(s) for s in start]
+        elif call.resets is not None:
+            fresh = [as_rows(s, 1) for s in tree.leaves(call.initial)]
         dtype = inputs(call.drive)[0].dtype
         marks = tuple(None if t is None else t.to(dtype) for t in (call.lengths, call.resets))
         driven = _drive(kernel, call.drive, marks[0], watched)
@@ -187,7 +193,7 @@ def _drive(kernel: Derived, drive: Any, lengths: Tensor | None, watched: bool) -
     found: list[Any] = []
     for i, leaf in enumerate(leaves(drive)):
         if not isinstance(leaf, Affine):
-            found.append(leaf)
+            found.append(as_rows(leaf, 2))
             continue
         leaf.check()
         if i in kernel.inside:

@@ -143,6 +143,16 @@ class LoadVector:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """A vector of numbers at a distance from each other; with `count` only so many are read, and zeros stand behind."""
+
+    pointer: "Expr"
+    at: "Expr"
+    distance: int
+    count: "Expr"
+
+
+@dataclass(frozen=True, slots=True)
 class ToInt(Integer):
     """A whole number as an integer."""
 
@@ -202,6 +212,6 @@ def offset(pointer: "Expr", by: "Expr | int") -> Offset:
 
 Name = Var | Base | Row | RowStride
 Expr = (
-    Name | Parameter | Int | Float | Binary | Choice | Address | Offset | Load | LoadVector | ToInt | Num | Spread
-    | Pointwise | Keep | Fold
+    Name | Parameter | Int | Float | Binary | Choice | Address | Offset | Load | LoadVector | Gather | ToInt | Num
+    | Spread | Pointwise | Keep | Fold
 )  # fmt: skip

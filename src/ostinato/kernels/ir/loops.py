@@ -47,6 +47,17 @@ class StoreVector:
 
 
 @dataclass(frozen=True, slots=True)
+class Scatter:
+    """The first `count` lanes of a vector, at a distance from each other."""
+
+    pointer: Expr
+    at: Expr
+    distance: int
+    value: Expr
+    count: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
     """Rows of numbers: the pointer to the first, how far the next one is."""
 
@@ -69,7 +80,8 @@ class Multiply:
     """`rows` rows of `depth` numbers times a packed matrix of `width` columns, by the product that the function takes.
 
     Args:
-        adds: to what lies there, and writes nothing beside it; else what is beside it, up to whole vectors, is lost.
+        exact: nothing beside it is written; else what is beside it, up to whole vectors, is lost.
+        adds: to what lies there; then it is exact.
     """
 
     rows: Expr
@@ -78,6 +90,7 @@ class Multiply:
     factor: Matrix
     packed: Expr
     to: Matrix
+    exact: bool = False
     adds: bool = False
 
 
@@ -115,7 +128,7 @@ class Continue:
     pass
 
 
-Statement = Assign | Increase | Store | StoreVector | Copy | Multiply | For | While | If | Break | Continue
+Statement = Assign | Increase | Store | StoreVector | Scatter | Copy | Multiply | For | While | If | Break | Continue
 Body = tuple[Statement, ...]
 
 

@@ -19,7 +19,7 @@ def listing(roots: Iterable[Node], stores: Mapping[Node, Iterable[Target]]) -> l
             names[node] = f"{node.attr:g}"
         else:
             names[node] = f"r{len(names)}"
-            lines.append(f"{names[node]} = {text(node, names)} [{node.width}]")
+            lines.append(f"{names[node]} = {text(node, names)} {list(node.shape or (1,))}")
         for target in stores.get(node, ()):
             lines.append(f"    {names[node]} -> {target.buffer}[{target.at}:{target.at + node.width}]")
     return lines
@@ -41,7 +41,23 @@ def text(node: Node, names: Mapping[Node, str]) -> str:
             return f"{args} @ m{node.attr}"
         case "slice":
             return f"{args}[{node.attr}:{node.attr + node.width}]"
+        case "view":
+            return f"{args}[{_places(node)}]"
+        case "join":
+            return f"join({args}; axis {node.attr[0]})"
+        case "sum" | "amax" if node.attr is not None:
+            return f"{node.op}({args}; axes {', '.join(map(str, node.attr))})"
     return f"{node.op}({args})"
+
+
+def _places(view: Node) -> str:
+    """An index for each axis of what a view is of; i0, i1, ... count along the view's own."""
+    starts, steps = view.attr
+    indices = []
+    for axis, start in enumerate(starts):
+        walks = [f"i{i}" if s[1] == 1 else f"{s[1]} i{i}" for i, s in enumerate(steps) if s and s[0] == axis]
+        indices.append(" + ".join([*walks, *([str(start)] if start or not walks else [])]))
+    return ", ".join(indices)
 
 
 def function_listing(function: Function) -> str:

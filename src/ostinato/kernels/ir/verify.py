@@ -94,7 +94,9 @@ def _inside(node: Node) -> bool:
         if step is not None:
             (high if step[1] > 0 else low)[step[0]] += (size - 1) * step[1]
     sizes = node.args[0].shape
-    return len(starts) == len(sizes) and min(low, default=0) >= 0 and all(h < n for h, n in zip(high, sizes, strict=True))
+    return (
+        len(starts) == len(sizes) and min(low, default=0) >= 0 and all(h < n for h, n in zip(high, sizes, strict=True))
+    )
 
 
 def _joined(node: Node) -> bool:

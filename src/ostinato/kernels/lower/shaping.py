@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from .alignment import each
 from ..ir.graph import Graph
+from .alignment import each
 from .values import APART, Axis, Dim, Outside, Part, Value, joined, padded, solid, spread
 from .views import fold, view
 

@@ -4,12 +4,13 @@ A leaf, a part of a row or a product that is to be stored is copied. The parts o
 several rows are stored side by side, in the scratch if they lie nowhere so. Rows of scratch begin at whole vectors.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.buffers import SCRATCH, Kind, Target
 from ..ir.graph import Graph, Node, ancestors, offsets
-from ..ir.ops import LEAVES
+from ..ir.ops import LEAVES, REDUCTIONS
 from .plan import Root, side_by_side
 
 
@@ -69,6 +70,8 @@ def legalise(
     for n in ancestors(stored):
         if n.op == "mm":
             work.gather(n, place_copies)
+        if n.op in ("view", "slice"):
+            work.lay(n.args[0])
     new = {n: work.rewritten(n) for n in (*stored, *work.stores, *work.place)}
     stores = {new[n]: tuple(targets) for n, targets in work.stores.items()}
     place = {new[n]: target for n, target in work.place.items()}
@@ -77,7 +80,17 @@ def legalise(
 
 def lies(n: Node) -> bool:
     """Whether a row lies in memory without being stored."""
-    return n.op in LEAVES or n.op in ("slice", "mm")
+    return n.op in LEAVES or n.op in ("slice", "view", "mm", "cat", "join")
+
+
+def accumulates(n: Node) -> bool:
+    """Whether a reduction is added up in memory, and not in a vector: so in one place alone."""
+    return n.op in REDUCTIONS and n.attr is not None and n.attr != (len(n.args[0].shape) - 1,)
+
+
+def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """How far the next place of each axis is, where the last one is innermost."""
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 @dataclass
@@ -92,16 +105,39 @@ class _Legaliser:
     new: dict[Node, Node] = field(default_factory=dict)
 
     def root(self, n: Node, target: Target, state_widths: Sequence[int]) -> Node:
+        if n.op in ("cat", "join"):
+            self.lay(n)
         if n.op == "mm" and n not in self.place and _fills(n, target, state_widths):
             self.place[n] = target
             return n
         return self._stored(n, target)
 
     def _stored(self, n: Node, target: Target) -> Node:
-        if lies(n):
+        if lies(n) or (accumulates(n) and n in self.stores):
             n = self._copy(n, target)
         self.stores.setdefault(n, []).append(target)
         return n
+
+    def lay(self, n: Node) -> None:
+        """What is put together of several nodes is stored in one place."""
+        if n.op not in ("cat", "join") or n in self.place:
+            return
+        if n.op == "cat" and (place := side_by_side(n.args, self.stores)):
+            self.place[n] = place
+            return
+        start = self.scratch.take(n.width)
+        self.place[n] = Target(SCRATCH, start)
+        if n.op == "cat":
+            targets = [Target(SCRATCH, start + at) for _, at in offsets(n.args)]
+        else:
+            axis, begins = n.attr
+            strides = strides_of(n.shape)
+            ends = (*begins[1:], n.shape[axis])
+            targets = []
+            for begin, end in zip(begins, ends, strict=True):
+                kept = tuple(s for i, s in enumerate(strides) if i != axis or end - begin > 1)
+                targets.append(Target(SCRATCH, start + begin * strides[axis], kept))
+        self.args[n] = tuple(self._stored(part, target) for part, target in zip(n.args, targets, strict=True))
 
     def _copy(self, n: Node, attr: object) -> Node:
         return self.graph.node("copy", (n,), n.shape, attr)
@@ -109,19 +145,12 @@ class _Legaliser:
     def gather(self, n: Node, place_copies: bool) -> None:
         """A product's factor made of several rows is stored side by side before it; so is what lies in no row."""
         factor = n.args[0]
-        if factor.op in ("lookup", "const"):
+        if factor.op in ("lookup", "const", "view"):
             copy = self._copy(factor, factor.attr)
             self.args[n] = (copy,)
             if place_copies:
                 self.place[copy] = Target(SCRATCH, self.scratch.take(factor.width))
-        if factor.op != "cat" or factor in self.place:
-            return
-        if place := side_by_side(factor.args, self.stores):
-            self.place[factor] = place
-            return
-        start = self.scratch.take(factor.width)
-        self.place[factor] = Target(SCRATCH, start)
-        self.args[factor] = tuple(self._stored(part, Target(SCRATCH, start + at)) for part, at in offsets(factor.args))
+        self.lay(factor)
 
     def rewritten(self, n: Node) -> Node:
         if n not in self.new:
@@ -133,4 +162,4 @@ class _Legaliser:
 def _fills(n: Node, target: Target, state_widths: Sequence[int]) -> bool:
     """Whether it is a whole state: a product overwrites what is beside it, up to whole vectors."""
     to = target.buffer
-    return to.kind is Kind.NEXT and target.at == 0 and n.width == state_widths[to.number]
+    return len(n.shape) <= 1 and to.kind is Kind.NEXT and target.at == 0 and n.width == state_widths[to.number]

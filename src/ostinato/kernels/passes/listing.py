@@ -22,7 +22,7 @@ def listing(plan: Plan) -> str:
     products = [
         f"    {node.name} = {_columns(left)}^T {_columns(right)}"
         + (", one step late" if left.before or right.before else "")
-        for node, left, right in plan.products
+        for node, left, right, _ in plan.products
     ]
     totals = [f"    {node.name} = the sum of sums[{at}:{at + width}]" for node, at, width in plan.totals]
     if products or totals:
@@ -50,7 +50,7 @@ def reading_listing(reading: Reading) -> str:
 def placed_listing(name: str, placed: Placed) -> str:
     """A direction's rows as a kernel can compute them; `at` tells where a row lies that is read from there."""
     lines = graph_listing(placed.roots, placed.stores)
-    places = [f"{node.op} [{node.width}] at {target}" for node, target in placed.place.items()]
+    places = [f"{node.op} {list(node.shape)} at {target}" for node, target in placed.place.items()]
     return f"{_block(name, [*lines, *places])}\n"
 
 
@@ -61,7 +61,7 @@ def schedule_listing(name: str, stages: Iterable[Stage]) -> str:
         if isinstance(stage, Multiply):
             lines.append(f"multiply by m{stage.node.attr} [{stage.node.width}]")
         else:
-            lines.append(f"loop [{stage.width}]: {' '.join(node.op for node in stage.nodes)}")
+            lines.append(f"loop {list(stage.shape)}: {' '.join(node.op for node in stage.nodes)}")
     return f"{_block(name, lines)}\n"
 
 

@@ -34,7 +34,7 @@ class Plan:
     sequences: Mapping[Buffer, int]  # arrays over time -> width
     forward: tuple[Root, ...]
     backward: tuple[Root, ...]
-    products: tuple[tuple[fx.Node, Factor, Factor], ...]
+    products: tuple[tuple[fx.Node, Factor, Factor, int], ...]  # and how many rows each row of the batch has there
     totals: tuple[tuple[fx.Node, int, int], ...]  # (gradient, offset in the sums, width)
     history: Mapping[int, Buffer]  # state -> array that holds it after each step
     forward_arrays: tuple[Buffer, ...]  # written by forward, read by backward
@@ -60,7 +60,7 @@ class Plan:
     def read_by_backward(self, array: Buffer) -> bool:
         """Whether backward, or a gradient of a matrix, wants an array that comes from outside."""
         nodes = ancestors(node for node, _ in self.backward)
-        factors = {factor.array for _, *pair in self.products for factor in pair}
+        factors = {factor.array for _, *pair, _ in self.products for factor in pair}
         return array in factors or any(n.op == "in" and n.attr == (array.kind.label, array.number) for n in nodes)
 
 
@@ -68,7 +68,7 @@ def plan(reading: Reading) -> Plan:
     """Decides what forward keeps: expensive values are saved, cheap ones are computed again."""
     planner = _Planner(_Reread.of(reading))
     planner.store_results(reading)
-    products = tuple((p.node, planner.factor(p.left), planner.factor(p.right)) for p in reading.products)
+    products = tuple((p.node, planner.factor(p.left), planner.factor(p.right), p.rows) for p in reading.products)
     totals = tuple(planner.store_totals(reading))
     history = planner.store_states(reading)
     reread = planner.reread
@@ -77,7 +77,9 @@ def plan(reading: Reading) -> Plan:
         planner.sequences[SAVED] = reread.saved_width
     late = {target.buffer for _, target in planner.backward}
     kept = [array for array in planner.sequences if array.kind is Kind.KEPT and array not in late]
-    arrays = [*dict.fromkeys(history[i] for i in sorted(reread.before)), *kept, *[SAVED][: reread.saved_width]]
+    factors = [factor.array for _, *pair, _ in products for factor in pair if factor.array == OUT]
+    arrays = [*dict.fromkeys([*(history[i] for i in sorted(reread.before)), *factors]), *kept]
+    arrays += [SAVED][: reread.saved_width]
     return Plan(
         reading, planner.sequences, tuple(planner.forward), tuple(planner.backward), products, totals, history,
         tuple(arrays),

@@ -9,16 +9,16 @@ from ..ir.ops import LEAVES, REDUCTIONS
 
 @dataclass(frozen=True)
 class Multiply:
-    """A row times a matrix."""
+    """A row, or several of each row of the batch, times a matrix."""
 
     node: Node
 
 
 @dataclass(frozen=True)
 class Loop:
-    """Pointwise operations and row reductions over rows of one width, fused."""
+    """Pointwise operations over values of one shape, and reductions of such, fused."""
 
-    width: int
+    shape: tuple[int, ...]
     nodes: tuple[Node, ...]
 
 
@@ -34,6 +34,7 @@ def schedule(roots: Iterable[Node]) -> list[Stage]:
     wanted_at_last = dict.fromkeys(roots)
     nodes = ancestors(wanted_at_last)
     stored = {*wanted_at_last, *(part for n in nodes if n.op == "mm" for part in (n.args[0], *n.args[0].args))}
+    stored |= {part for n in nodes if n.op in ("join", "cat") for part in n.args}
     finished: set[Node] = set()
     inline = {n for n in nodes if _inline(n, stored)}
     pending = [n for n in nodes if n.op not in LEAVES and n not in inline]
@@ -53,7 +54,7 @@ def schedule(roots: Iterable[Node]) -> list[Stage]:
 
 def _inline(n: Node, stored: set[Node]) -> bool:
     """Not a stage's work: views, and single numbers a row, which are computed where they are used."""
-    if n.op in ("slice", "cat"):
+    if n.op in ("slice", "view", "cat", "join"):
         return True
     return n.width == 1 and n.op not in REDUCTIONS and n.op not in LEAVES and n.op != "mm" and n not in stored
 
@@ -64,23 +65,23 @@ def _done(n: Node, finished: set[Node], inline: set[Node]) -> bool:
     return n in inline and all(_done(a, finished, inline) for a in n.args)
 
 
-def _span(n: Node) -> int:
-    return n.args[0].width if n.op in REDUCTIONS else n.width
+def _span(n: Node) -> tuple[int, ...]:
+    return n.args[0].shape if n.op in REDUCTIONS else n.shape
 
 
 def _largest(pending: list[Node], roots: dict[Node, None], finished: set[Node], inline: set[Node]) -> Loop:
-    """The loop over one width that computes most of what is wanted next."""
+    """The loop over one shape that computes most of what is wanted next."""
     heavy = [n for n in pending if n.op == "mm" or n.op in REDUCTIONS]
     wanted = ancestors(heavy) if heavy else dict.fromkeys(pending)
-    best = Loop(0, ())
-    for width in sorted({_span(n) for n in pending}):
+    best = Loop((), ())
+    for shape in sorted({_span(n) for n in pending}):
         own: dict[Node, None] = {}
         for n in pending:
-            fits = n.op != "mm" and _span(n) == width
+            fits = n.op != "mm" and _span(n) == shape
             ready = fits and all(_done(a, finished, inline) or (a in own and a.op not in REDUCTIONS) for a in n.args)
             if ready and (n in wanted or (n in roots and any(a in own for a in n.args))):
                 own[n] = None
         if len(own) > len(best.nodes):
-            best = Loop(width, tuple(own))
+            best = Loop(shape, tuple(own))
     assert best.nodes, "nothing can be computed next: the graph has a circle"
     return best

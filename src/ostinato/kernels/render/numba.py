@@ -15,6 +15,7 @@ from ..ir.expressions import (
     Expr,
     Float,
     Fold,
+    Gather,
     Int,
     Keep,
     Load,
@@ -41,6 +42,7 @@ from ..ir.loops import (
     Increase,
     Matrix,
     Multiply,
+    Scatter,
     Statement,
     Store,
     StoreVector,
@@ -115,12 +117,14 @@ def _simple(s: Statement) -> str:
             return f"store({_texts(pointer, at, value)})"
         case StoreVector(pointer, at, value, count) if count:
             return f"store_n({_texts(pointer, at, value, count)})"
+        case Scatter(pointer, at, distance, value, count):
+            return f"scatter({_texts(pointer, at, Int(distance), value, count)})"
         case Copy(rows, width, source, to):
             return f"copy({_texts(rows, width, source, to)})"
-        case Multiply(rows, width, depth, factor, packed, to, adds=False):
+        case Multiply(rows, width, depth, factor, packed, to, exact=False, adds=False):
             return f"call_product(multiply, {_texts(rows, width, depth, factor, packed, to)})"
         case Multiply(rows, width, depth, factor, packed, to):
-            return f"call_exact(multiply, {_texts(rows, width, depth, factor, Int(1), packed, to, Int(1))})"
+            return f"call_exact(multiply, {_texts(rows, width, depth, factor, Int(1), packed, to, Int(int(s.adds)))})"
     raise TypeError(f"a statement of ir/loops.py was expected, got {s!r}")
 
 
@@ -164,6 +168,8 @@ def _call(e: Expr) -> str:
             return f"load({_texts(pointer, at)})"
         case LoadVector(pointer, at, count) if count:
             return f"load_n({_texts(pointer, at, count)})"
+        case Gather(pointer, at, distance, count):
+            return f"gather({_texts(pointer, at, Int(distance), count)})"
         case ToInt(value):
             return f"int({_text(value)})"
         case Num(value):

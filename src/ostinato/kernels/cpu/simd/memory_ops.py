@@ -7,6 +7,8 @@
     load_n(p, i, n)             its first n lanes, then 0.0        load1(p, i)     one number
     store_n(p, i, v, n)         the first n lanes of v             store1(p, i, x)
     keep_n(v, n, x)             the first n lanes of v, then x
+    gather(p, i, step, n)       n lanes, `step` apart, then 0.0
+    scatter(p, i, step, v, n)   the first n lanes of v, `step` apart
     copy(rows, width, a, lda, c, ldc)                              v_exp(v), ...   see math.py
 
 n may be larger than a vector: then all lanes count. + - * / work on vectors, and on a vector and a number.
@@ -18,7 +20,7 @@ import llvmlite.ir as ir
 from numba import njit
 
 from . import math
-from .types import INT64, VectorBuilder, emits
+from .types import INT32, INT64, VectorBuilder, emits
 
 
 @emits("pointer", "int")
@@ -49,6 +51,31 @@ def load_n(b: VectorBuilder, p: Any, i: Any, n: Any) -> Any:
 @emits("void", "pointer", "int", "vec", "int")
 def store_n(b: VectorBuilder, p: Any, i: Any, v: Any, n: Any) -> None:
     b.masked("store", ir.VoidType(), p, i, n, v)
+
+
+def _addresses(b: VectorBuilder, p: Any, i: Any, step: Any) -> Any:
+    """Of one number a lane."""
+    first = b.ir.ptrtoint(b.ir.gep(p, [i]), INT64)
+    wide = ir.VectorType(INT64, b.count)
+    places = ir.Constant(wide, [lane * (8 if b.wide else 4) for lane in range(b.count)])
+    bytes_ = b.ir.add(b.spread64(first), b.ir.mul(places, b.spread64(step)))
+    return b.ir.inttoptr(bytes_, ir.VectorType(b.number.as_pointer(), b.count))
+
+
+def _lanes_apart(b: VectorBuilder, what: str, result: Any, *args: Any) -> Any:
+    return b.declare(f"llvm.masked.{what}.v{b.count}f{64 if b.wide else 32}.v{b.count}p0", result, *args)
+
+
+@emits("vec", "pointer", "int", "int", "int")
+def gather(b: VectorBuilder, p: Any, i: Any, step: Any, n: Any) -> Any:
+    align = INT32(8 if b.wide else 4)
+    return _lanes_apart(b, "gather", b.type, _addresses(b, p, i, step), align, b.prefix(n), b.const(0.0))
+
+
+@emits("void", "pointer", "int", "int", "vec", "int")
+def scatter(b: VectorBuilder, p: Any, i: Any, step: Any, v: Any, n: Any) -> None:
+    align = INT32(8 if b.wide else 4)
+    _lanes_apart(b, "scatter", ir.VoidType(), v, _addresses(b, p, i, step), align, b.prefix(n))
 
 
 @emits("vec", "vec", "int", "number")

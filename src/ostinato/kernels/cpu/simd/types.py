@@ -84,6 +84,10 @@ class VectorBuilder:
         first = self.ir.insert_element(empty, x, INT32(0))
         return self.ir.shuffle_vector(first, empty, ir.Constant(self.places, [0] * self.count))
 
+    def spread64(self, x: Any) -> Any:
+        """A 64-bit integer in every lane."""
+        return self.spread(x)
+
     def prefix(self, n: Any) -> Any:
         """The mask of the first n lanes."""
         places = ir.Constant(self.places, list(range(self.count)))
