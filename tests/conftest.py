@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ostinato.cli import main
-from ostinato.kernels import dispatch
+from ostinato.kernels import compiler, dispatch
 from tiny import SMALL, Command, Said, options, sentences
 
 # Sums in another order differ in their last bit, and much here is compared bit for bit. Besides, two threads that
@@ -23,6 +23,8 @@ torch.set_num_threads(1)
 os.environ.setdefault("OSTINATO_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "ostinato"))
 # A kernel is compiled for each cell and each width, a second or two: only where a test asks for it.
 dispatch.PREFERENCE["cpu"] = ("aten",)
+# What each pass of the compiler gives is checked.
+compiler.VERIFY = True
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ostinato.kernels.cpu.direction import Along, Direction, Options, Outer, Run
-from ostinato.kernels.cpu.frame import HEAD
+from ostinato.kernels.build.time_loop import HEAD
+from ostinato.kernels.compiler import Direction
+from ostinato.kernels.cpu.direction import Along, Options, Outer, Run
+from ostinato.kernels.ir.buffers import Buffer
 
 
 class Memory:
@@ -53,16 +55,19 @@ class Plain:
         for run in runs:
             self.run(*run)
 
-    def run(self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options) -> None:
+    def run(
+        self, direction: Direction, rows: int, steps: int, arrays: dict[Buffer, Tensor], options: Options
+    ) -> None:  # fmt: skip
         scope = self.scope()
         exec(direction.source, scope)
-        given = [arrays[name].contiguous() for name in direction.arrays]
-        flat = [a if name.startswith("m") else a.view(-1) for name, a in zip(direction.arrays, given, strict=True)]
+        buffers = direction.program.arrays
+        given = [arrays[buffer].contiguous() for buffer in buffers]
+        flat = [a if buffer.kind.packed else a.view(-1) for buffer, a in zip(buffers, given, strict=True)]
         pointers = [Memory(a.numpy()) for a in flat]
         extra = [0 if t is None else Memory(t.reshape(-1).numpy()) for t in (options.lengths, options.resets)]
         share = -(-rows // self.jobs)
         for start in range(0, rows, share):
-            scratch = Memory(np.full(self.block * direction.room + direction.beside, np.nan))
+            scratch = Memory(np.full(self.block * direction.program.room + direction.program.beside, np.nan))
             head = (steps, start, min(rows, start + share), self.block, self.product, scratch, *extra)
             assert len(head) == len(HEAD)
             with np.errstate(all="ignore"):  # of lanes past the end of a row

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+_AFTER = "Print what was derived after trace, lower, plan, legalise, schedule, loops or source."
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
@@ -59,8 +60,7 @@ def explain(
     dtype: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
     device: Annotated[str, typer.Option()] = "cpu",
     options: Annotated[list[str], typer.Option("-o", help="An argument of the cell: -o activation=relu")] = [],  # noqa: B006
-    graph: Annotated[bool, typer.Option("--graph", help="Print the rows that the derived kernel computes.")] = False,
-    source: Annotated[bool, typer.Option("--source", help="Print the derived kernel's source.")] = False,
+    after: Annotated[str, typer.Option(metavar="PASS", help=_AFTER)] = "",
     json: Json = False,
 ) -> None:  # fmt: skip
     """Which kernel runs a cell on a shape, and why not the others; or what was derived from the cell."""
@@ -85,8 +85,8 @@ def explain(
     x = torch.zeros(batch, steps, inputs, dtype=getattr(torch, dtype), device=where)
     lengths = torch.full((batch,), max(0, steps - 1), device=where) if ragged else None
     at = torch.zeros(batch, steps, dtype=torch.bool, device=where) if resets else None
-    if graph or source:
-        sys.stdout.write(_derived(made, x, graph, source))
+    if after:
+        sys.stdout.write(_derived(made, x, after))
         return
     lines = made.explain(x, lengths, at).splitlines()
     if json:
@@ -96,17 +96,18 @@ def explain(
     console.out.print("\n".join([what, *("  " + line for line in lines)]), markup=False)
 
 
-def _derived(cell: Any, x: Any, graph: bool, source: bool) -> str:
-    """What was derived from a cell: the graph of its step, the source of its kernel."""
+def _derived(cell: Any, x: Any, after: str) -> str:
+    """What was derived from a cell, after a pass of the compiler."""
+    from .kernels.compiler import PASSES
     from .kernels.cpu.scan import derived
-    from .kernels.lower.listing import listing
+    from .registry import near
 
-    found = derived(cell.recurrence, cell.drive(x), cell.initial_state(len(x)), cell.weights())
-    if isinstance(found, str):
-        raise ValueError(f"no kernel is derived from this cell: {found}")
-    parts = [listing(found.plan)] if graph else []
-    parts += [direction.source for direction in found.directions.values()] if source else []
-    return "\n\n".join(parts)
+    if after not in PASSES:
+        raise ValueError(f"no pass is called {after!r}{near(after, PASSES)}; the passes are {', '.join(PASSES)}")
+    kernel = derived(cell.recurrence, cell.drive(x), cell.initial_state(len(x)), cell.weights())
+    if isinstance(kernel, str):
+        raise ValueError(f"no kernel is derived from this cell: {kernel}")
+    return kernel.compiled.after(after)
 
 
 def doctor(json: Json = False) -> None:

@@ -44,12 +44,28 @@ def test_explain_says_which_kernel_runs_and_why_not(cli: Command) -> None:
     assert cli("explain", "elman", "-o", "activation=relu", "--dtype", "float64").code == 0
 
 
-def test_explain_shows_what_was_derived(cli: Command) -> None:
-    said = cli("explain", "gru_reset_before", "--inputs", "4", "--hidden", "8", "--graph", "--source")
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    {
+        "trace": ("torch.ops.aten.sigmoid", "output"),
+        "lower": ("rows\n", "sigmoid(", "results\n", "state's gradient 0: "),
+        "plan": ("forward\n", "backward\n", " -> next0[0:8]", "@ m0 [16]", "over all steps\n", "one step late"),
+        "legalise": ("forward\n", "copy(", "inference\n", " at S["),
+        "schedule": ("multiply by m0 [16]", "loop [8]: ", "inference\n"),
+        "loops": ("forward(T, ", "For b ", "Multiply R 16 8 "),
+        "source": ("def forward(T, ", "def backward(T, ", "def inference(T, "),
+    }.items(),
+)
+def test_explain_shows_what_each_pass_derived(cli: Command, name: str, parts: tuple[str, ...]) -> None:
+    said = cli("explain", "gru_reset_before", "--inputs", "4", "--hidden", "8", "--after", name)
     assert said.code == 0, said.err
-    for part in ("forward\n", "backward\n", " -> next0[0:8]", "@ m0 [16]", "over all steps\n", "one step late",
-                 "def forward(T, ", "def backward(T, ", "def inference(T, "):  # fmt: skip
-        assert part in said.out
+    assert [part for part in parts if part not in said.out] == []
+
+
+def test_explain_names_the_passes(cli: Command) -> None:
+    said = cli("explain", "gru", "--after", "sources")
+    assert said.code != 0
+    assert "no pass is called 'sources'; did you mean source?" in said.err
 
 
 def test_doctor_knows_this_machine(cli: Command) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ostinato.kernels.cpu.code.names import kernel
 from ostinato.kernels.cpu.lanes import lanes
-from ostinato.kernels.lower.ir import POINTWISE
+from ostinato.kernels.ir.ops import POINTWISE
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {

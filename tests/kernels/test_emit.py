@@ -1,6 +1,6 @@
 """Emitted source computes the scan and its gradients. Oracle: the reference walk and autograd, in float64.
 
-It runs as plain Python (see plain.py), on vectors of one, three and four numbers, so that tails are masked and not.
+It runs as plain Python (plain_machine.py), on vectors of one, three and four numbers, so that tails are masked and not.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import computed
-from ostinato.kernels.cpu import frame
+from ostinato.kernels.build import input_product
 from ostinato.kernels.cpu.derived import Derived, together
 from ostinato.kernels.cpu.direction import Options
 from ostinato.recurrence import Recurrence
@@ -115,7 +115,7 @@ def test_one_step_of_one_row() -> None:
 def test_a_drive_made_in_parts(name: str, kind: str, most: int, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the same kernel with the whole drive given."""
     torch.manual_seed(0)
-    monkeypatch.setattr(frame, "TOGETHER", most)
+    monkeypatch.setattr(input_product, "TOGETHER", most)
     cell = cells[name](D, 5).double()
     x = torch.randn(B, T, D, dtype=torch.float64)
     w, b = torch.randn(20 if "lstm" in name else 15, D, dtype=torch.float64), None

@@ -156,7 +156,7 @@ def test_rows_that_see_each_other_are_refused() -> None:
 
 def test_nothing_is_computed_twice() -> None:
     """The LSTM of architecture.md: four gates, two tanh, and their gradients from what is there already."""
-    from ostinato.kernels.lower.ir import count
+    from ostinato.kernels.ir.graph import count
 
     cell = cells["lstm"](4, H)
     drive, state, weights = example(cell)

@@ -15,8 +15,8 @@ from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import REFERENCE, Outside, backend, computed
 from ostinato.kernels.lower import read, trace
-from ostinato.kernels.lower.listing import listing
-from ostinato.kernels.lower.plan import plan
+from ostinato.kernels.passes.listing import listing
+from ostinato.kernels.passes.plan import plan
 from ostinato.layers import Pointwise, RecurrentDropout, Residual, Stack, Zoneout
 from ostinato.models import LanguageModel
 from ostinato.recurrence import Recurrence

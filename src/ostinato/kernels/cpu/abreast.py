@@ -21,6 +21,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ..ir.buffers import Buffer
 from .jobs import c_function, spans
 from .lanes import lanes
 
@@ -62,7 +63,7 @@ class Shares:
     """
 
     def __init__(
-        self, matrices: Mapping[str, tuple[Tensor, int]], count: int, rows: int, dtype: str, multiply: int
+        self, matrices: Mapping[Buffer, tuple[Tensor, int]], count: int, rows: int, dtype: str, multiply: int
     ) -> None:
         of = lanes(dtype)
 
@@ -76,7 +77,7 @@ class Shares:
         skipped = (control - self.control.data_ptr()) // 8
         self._lines = self.control.view(-1)[skipped : skipped + count * LINE].view(count, LINE).numpy()
         self.words = torch.zeros(count, len(matrices), WORDS, dtype=torch.int64)
-        self.places: list[dict[str, int]] = [{} for _ in range(count)]  # thread -> name -> what stands for the matrix
+        self.places: list[dict[Buffer, int]] = [{} for _ in range(count)]  # thread -> array -> its stand-in
         for number, (name, (packed, columns)) in enumerate(matrices.items()):
             depth = packed.numel() // whole(columns)
             parts = spans(columns, count, of.tile.vectors * of.count)

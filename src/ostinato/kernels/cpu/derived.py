@@ -1,7 +1,6 @@
 """A recurrence as a kernel: plan and source of both directions, and what runs around them."""
 
 import copy
-import functools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -10,15 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ..compiler import CompiledStep, Direction, compile_step
+from ..ir.buffers import OUT, OUT_GRADIENT, SUMS, Buffer, Kind
 from ..lower.evaluate import Evaluated
-from ..lower.ir import ancestors
-from ..lower.plan import Factor, plan
-from ..lower.read import read
-from ..lower.trace import Step, trace
+from ..lower.trace import Step
+from ..passes.plan import Factor, Plan
 from ..table import Affine, inputs
-from .direction import Along, Direction, Machine, Options, Outer, Run
-from .emit import Emitter
-from .frame import frame
+from .direction import Along, Arrays, Machine, Options, Outer, Run
 
 T = TypeVar("T")
 Work = Generator[Run, None, T]  # gives one run away, which somebody does, and then has its result
@@ -69,37 +66,28 @@ class Derived:
     ) -> None:  # fmt: skip
         self.recurrence, self.machine = recurrence, machine
         self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
-        self.plan = plan(read(trace(step_of(recurrence), drive, state, weights, gradients)))
+        step, lanes = step_of(recurrence), machine.lanes
+        self.compiled = compile_step(step, drive, state, weights, lanes, gradients, features)
         self.trace = self.plan.reading.trace
-        self.names = ("forward", "backward", "inference") if gradients else ("inference",)
-        self.inside = {i: n for i, n in features.items() if not self._backward_wants(f"drive{i}")}
 
-    def _backward_wants(self, array: str) -> bool:
-        nodes = ancestors(node for node, _ in self.plan.backward)
-        factors = {factor.array for _, *pair in self.plan.products for factor in pair}
-        return array in factors or any(n.op == "in" and f"{n.attr[0]}{n.attr[1]}" == array for n in nodes)
+    @property
+    def plan(self) -> Plan:
+        return self.compiled.plan
+
+    @property
+    def inside(self) -> Mapping[int, int]:
+        return self.compiled.inputs
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """ "forward", "backward", and "inference": forward that keeps nothing."""
+        return self.compiled.directions
 
     def outside(self) -> "Derived":
         """The same for a drive that is given whole."""
         other = copy.copy(self)
-        other.inside = {}
-        other.__dict__.pop("directions", None)
+        other.compiled = CompiledStep(self.plan, self.compiled.names, self.compiled.lanes, {})
         return other
-
-    @functools.cached_property
-    def directions(self) -> dict[str, Direction]:
-        """ "forward", "backward", and "inference": forward that keeps nothing."""
-        return {name: self._direction(name) for name in self.names}
-
-    def _direction(self, name: str) -> Direction:
-        emitter = Emitter(self.plan, name, self.machine.lanes, self.inside)
-        source, arrays, room, beside = frame(emitter)
-        vectors = {base: node.attr for node, base in emitter.vectors.items()}
-        tables = {base: node.attr[1] for node, base in emitter.tables.items()}
-        columns = {f"m{i}": node.meta["val"].shape[1] for i, node in enumerate(self.plan.reading.matrices)}
-        columns |= {f"mdrive{i}": self.plan.sequences[f"drive{i}"] for i in self.inside}
-        columns = {name: columns[name] for name in arrays if name in columns}
-        return Direction(name, source, tuple(arrays), room, beside, vectors, tables, columns)
 
     def forward(
         self, drive: Sequence[Tensor | None], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
@@ -109,19 +97,20 @@ class Derived:
         leaves = self.leaves(drive)
         rows, steps = inputs(leaves[0])[0].shape[:2]
         direction = self.directions["forward" if keep else "inference"]
-        across = {f"mdrive{i}": leaf.weight.t() for i, leaf in enumerate(leaves) if isinstance(leaf, Affine)}
+        affine = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Affine)]
+        across = {Buffer(Kind.INPUT_MATRIX, i): leaf.weight.t() for i, leaf in affine}
         arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)), across)
-        arrays |= self._states(start, options, last="last")
+        arrays |= self._states(start, options, Kind.LAST)
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, Affine):
                 shift = self._with_room(leaf.bias, len(leaf.weight), leaf.x)
-                arrays |= {f"xdrive{i}": leaf.x, f"bdrive{i}": shift}
+                arrays |= {Buffer(Kind.INPUT, i): leaf.x, Buffer(Kind.INPUT_BIAS, i): shift}
             else:
-                arrays[f"drive{i}"] = leaf
+                arrays[Buffer(Kind.DRIVE, i)] = leaf
         self._over_time(direction, arrays, options.lengths, rows, steps)
         yield Run(direction, rows, steps, arrays, options)
-        last = [arrays[f"last{i}"] for i in range(len(start))]
-        return arrays["out"], last, [arrays[name] for name in self.plan.forward_arrays if keep]
+        last = [arrays[Buffer(Kind.LAST, i)] for i in range(len(start))]
+        return arrays[OUT], last, [arrays[name] for name in self.plan.forward_arrays if keep]
 
     def backward(
         self, drive: Sequence[Tensor | None], start: Sequence[Tensor], weights: Sequence[Tensor], options: Options,
@@ -132,41 +121,43 @@ class Derived:
         direction = self.directions["backward"]
         value = Evaluated(zip(self.trace.weights, weights, strict=True))
         leaves, wanted = self.leaves(drive), self.leaves([True] * len(drive) if needs is None else needs)
-        made = [(f"{i}", *pair) for i, pair in enumerate(zip(leaves, wanted, strict=True)) if i in self.inside]
-        arrays = self.packed(direction, value, {f"along{i}": leaf.weight for i, leaf, needs in made if needs.x})
+        made = [(i, *pair) for i, pair in enumerate(zip(leaves, wanted, strict=True)) if i in self.inside]
+        inputs_too = [(i, leaf) for i, leaf, needs in made if needs.x]
+        turned = {Buffer(Kind.INPUT_TURNED, i): leaf.weight for i, leaf in inputs_too}
+        arrays = self.packed(direction, value, turned)
         arrays |= dict(zip(self.plan.forward_arrays, kept, strict=True))
-        arrays |= self._states(start, options, last="dfirst")
-        arrays |= {f"dlast{i}": d for i, d in enumerate(dlast)}
-        arrays |= {f"dinitial{i}": torch.zeros_like(s) for i, s in enumerate(start)}
-        arrays |= {f"drive{i}": d for i, d in enumerate(leaves) if i not in self.inside}
-        arrays |= {"cot": cot, "sums": cot.new_zeros(rows, max(1, self.plan.sums))}
+        arrays |= self._states(start, options, Kind.START_GRADIENT)
+        arrays |= {Buffer(Kind.LAST_GRADIENT, i): d for i, d in enumerate(dlast)}
+        arrays |= {Buffer(Kind.INITIAL_GRADIENT, i): torch.zeros_like(s) for i, s in enumerate(start)}
+        arrays |= {Buffer(Kind.DRIVE, i): d for i, d in enumerate(leaves) if i not in self.inside}
+        arrays |= {OUT_GRADIENT: cot, SUMS: cot.new_zeros(rows, max(1, self.plan.sums))}
         self._over_time(direction, arrays, options.lengths, rows, steps)
         yield Run(direction, rows, steps, arrays, options)
         outers = [self._outer(left, right, arrays, start, options) for _, left, right in self.plan.products]
         inner = len(outers)
-        outers += [Outer(arrays[f"ddrive{i}"], leaf.x) for i, leaf, needs in made if needs.weight or needs.bias]
-        alongs = [
-            Along(arrays[f"ddrive{i}"], arrays[f"along{i}"], leaf.x.shape[2]) for i, leaf, needs in made if needs.x
-        ]
+        gradients = {i: arrays[Buffer(Kind.DRIVE_GRADIENT, i)] for i in self.inside}
+        outers += [Outer(gradients[i], leaf.x) for i, leaf, needs in made if needs.weight or needs.bias]
+        matrices = [arrays[buffer] for buffer in turned]
+        alongs = [Along(gradients[i], m, leaf.x.shape[2]) for (i, leaf), m in zip(inputs_too, matrices, strict=True)]
         products, slopes = self.machine.products(outers, alongs, options.lengths)
         for (node, left, right), (product, _) in zip(self.plan.products, products[:inner], strict=True):
             value.known[node] = product.T if left.before and not right.before else product
         for node, at, width in self.plan.totals:
-            value.known[node] = arrays["sums"][:, at : at + width].sum(0).reshape(node.meta["val"].shape)
+            value.known[node] = arrays[SUMS][:, at : at + width].sum(0).reshape(node.meta["val"].shape)
         ddrive = self._of_drive(leaves, wanted, arrays, iter(products[inner:]), iter(slopes))
-        dstart = [arrays[f"dfirst{i}"] for i in range(len(start))]
-        dinitial = [arrays[f"dinitial{i}"] for i in range(len(options.initial))]
+        dstart = [arrays[Buffer(Kind.START_GRADIENT, i)] for i in range(len(start))]
+        dinitial = [arrays[Buffer(Kind.INITIAL_GRADIENT, i)] for i in range(len(options.initial))]
         return ddrive, dstart, [value(x) for x in self.trace.dweights], dinitial
 
     def _of_drive(
-        self, leaves: Sequence[Any], wanted: Sequence[Any], arrays: dict[str, Tensor],
+        self, leaves: Sequence[Any], wanted: Sequence[Any], arrays: Arrays,
         products: Iterator[tuple[Tensor, Tensor]], slopes: Iterator[Tensor],
     ) -> list[Tensor | None]:  # fmt: skip
         """The gradients of what was given for the drive."""
         found: list[Tensor | None] = []
         for i, needs in enumerate(wanted):
             if i not in self.inside:
-                found.append(arrays[f"ddrive{i}"] if needs else None)
+                found.append(arrays[Buffer(Kind.DRIVE_GRADIENT, i)] if needs else None)
                 continue
             dw, db = next(products) if needs.weight or needs.bias else (None, None)
             found += (next(slopes) if needs.x else None, dw, db if needs.bias else None)
@@ -190,18 +181,19 @@ class Derived:
         return [torch.stack([step.out for step in steps], dim=1), *pytree.tree_leaves(steps[-1].state)]
 
     def packed(
-        self, direction: Direction, value: Evaluated, others: Mapping[str, Tensor] = MappingProxyType({})
-    ) -> dict[str, Tensor]:
+        self, direction: Direction, value: Evaluated, others: Mapping[Buffer, Tensor] = MappingProxyType({})
+    ) -> Arrays:
         """A direction's weights: tables, vectors with room for a whole vector past their end, packed matrices.
 
         Others [K, N] are packed with them.
         """
-        found = {base: value(node).contiguous() for base, node in direction.tables.items()}
-        for base, node in direction.vectors.items():
+        found = {base: value(node).contiguous() for base, node in direction.program.tables.items()}
+        for base, node in direction.program.vectors.items():
             vector = value(node).reshape(-1).to(self.trace.out.meta["val"].dtype)  # whole numbers too
             found[base] = self._with_room(vector, len(vector), vector)
         of = self.plan.reading.matrices
-        matrices = {name: value(of[int(name[1:])]) for name in direction.columns if not name.startswith("mdrive")}
+        columns = direction.program.columns
+        matrices = {array: value(of[array.number]) for array in columns if array.kind is Kind.MATRIX}
         matrices |= others
         return found | dict(zip(matrices, self.machine.packs([*matrices.values()]), strict=True))
 
@@ -212,36 +204,34 @@ class Derived:
             found[:width] = vector
         return found
 
-    def _states(self, start: Sequence[Tensor], options: Options, last: str) -> dict[str, Tensor]:
-        found = {f"start{i}": s for i, s in enumerate(start)}
-        found |= {f"initial{i}": s for i, s in enumerate(options.initial or start)}
-        return found | {f"{last}{i}": torch.empty_like(s) for i, s in enumerate(start)}
+    def _states(self, start: Sequence[Tensor], options: Options, last: Kind) -> Arrays:
+        found = {Buffer(Kind.START, i): s for i, s in enumerate(start)}
+        found |= {Buffer(Kind.INITIAL, i): s for i, s in enumerate(options.initial or start)}
+        return found | {Buffer(last, i): torch.empty_like(s) for i, s in enumerate(start)}
 
-    def _over_time(self, direction: Direction, arrays: dict[str, Tensor], lengths: Tensor | None, *size: int) -> None:
+    def _over_time(self, direction: Direction, arrays: Arrays, lengths: Tensor | None, *size: int) -> None:
         """The arrays over time that the direction writes; zero where rows have ended."""
-        names = [name for name in direction.arrays if name in self.plan.sequences and name not in arrays]
+        names = [name for name in direction.program.arrays if name in self.plan.sequences and name not in arrays]
         made = {name: self.machine.empty(*size, self.plan.sequences[name]) for name in names}
         if lengths is not None:
             self.machine.clear([*made.values()], lengths)
         arrays |= made
 
-    def _outer(
-        self, left: Factor, right: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options
-    ) -> Outer:
+    def _outer(self, left: Factor, right: Factor, arrays: Arrays, start: Sequence[Tensor], options: Options) -> Outer:
         """What makes the gradient of a matrix; turned, where only its left factor is one step late."""
         if left.before and not right.before:
             return self._outer(right, left, arrays, start, options)
         a = self._factor(left, arrays, start, options)
         if not right.before or left.before or options.resets is not None:
             return Outer(a, self._factor(right, arrays, start, options))
-        number = int(right.array.removeprefix("state"))
+        number = right.array.number
         return Outer(a, arrays[self.plan.history[number]], start[number])
 
-    def _factor(self, factor: Factor, arrays: dict[str, Tensor], start: Sequence[Tensor], options: Options) -> Tensor:
+    def _factor(self, factor: Factor, arrays: Arrays, start: Sequence[Tensor], options: Options) -> Tensor:
         """One side of a matrix's gradient, [B, T, width]."""
         if not factor.before:
             return arrays[factor.array][..., factor.at : factor.at + factor.width]
-        number = int(factor.array.removeprefix("state"))
+        number = factor.array.number
         after = arrays[self.plan.history[number]]
         before = torch.cat([start[number][:, None], after[:, :-1]], dim=1)
         if options.resets is not None:

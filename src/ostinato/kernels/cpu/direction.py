@@ -1,24 +1,15 @@
-"""A direction of a derived scan, forward or backward: its source, what it takes, and what it runs on."""
+"""What a direction of a derived scan, forward or backward, takes and runs on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from torch import Tensor, fx
+from torch import Tensor
 
+from ..compiler import Direction
+from ..ir.buffers import Buffer
 
-@dataclass(frozen=True)
-class Direction:
-    """One direction's source, the arrays that it takes, and the room that it needs."""
-
-    name: str
-    source: str
-    arrays: tuple[str, ...]
-    room: int  # numbers of scratch a row of a block ...
-    beside: int  # ... and besides
-    vectors: dict[str, fx.Node]  # weights, the same for all rows
-    tables: dict[str, fx.Node]  # weights of which each row of the batch reads one row
-    columns: dict[str, int]  # of each matrix
+Arrays = dict[Buffer, Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,12 +22,12 @@ class Options:
 
 
 class Run(NamedTuple):
-    """A direction with all that it reads and writes, by name."""
+    """A direction with all that it reads and writes."""
 
     direction: Direction
     rows: int
     steps: int
-    arrays: dict[str, Tensor]
+    arrays: Arrays
     options: Options
 
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils import deterministic
 
+from ..build.input_product import TOGETHER
+from ..compiler import Direction
+from ..ir.buffers import Buffer
 from . import abreast, cache, memory, product, tails
-from .direction import Along, Direction, Options, Outer, Run
-from .frame import TOGETHER
+from .direction import Along, Options, Outer, Run
 from .jobs import Job
 from .lanes import lanes
 from .panels import SMALL, pack_jobs, packed_size
@@ -37,7 +39,7 @@ def machine(dtype: torch.dtype, products: str | None = None) -> "NumbaMachine":
 
 
 class NumbaMachine:
-    """See `derived.Machine`."""
+    """See `direction.Machine`."""
 
     def __init__(self, dtype: torch.dtype, products: str | None = None) -> None:
         self.dtype, self.name = dtype, str(dtype).removeprefix("torch.")
@@ -113,7 +115,7 @@ class NumbaMachine:
         scratch = memory.scratch((sum(size for *_, size in laid),), self.dtype)
         jobs, at = list[Job](), 0
         for run, start, end, block, size in laid:
-            given = [run.arrays[name] for name in run.direction.arrays]
+            given = [run.arrays[name] for name in run.direction.program.arrays]
             assert all(t.is_contiguous() and t.dtype == self.dtype for t in given)
             head = self._head(run.steps, start, end, block, scratch.data_ptr() + at * scratch.itemsize, run.options)
             jobs.append((self.compiled(run.direction), (*head, *(t.data_ptr() for t in given))))
@@ -123,37 +125,37 @@ class NumbaMachine:
     def _wide(self, run: Run, runs: int) -> bool:
         """Whether threads gain by sharing the rows of a run; each of two directions has a thread, and nobody waits."""
         idle = run.rows < torch.get_num_threads() and 2 * run.rows * (runs - 1) < torch.get_num_threads()
-        return idle and abreast.pays(run.arrays[name] for name in run.direction.columns)
+        return idle and abreast.pays(run.arrays[name] for name in run.direction.program.columns)
 
     def scratch(self, direction: Direction, rows: int) -> int:
         """How many numbers of scratch a job takes whose blocks have so many rows."""
-        return rows * direction.room + direction.beside + self.lanes
+        return rows * direction.program.room + direction.program.beside + self.lanes
 
     def _head(
         self, steps: int, start: int, end: int, block: int, scratch: int, options: Options, multiply: int = 0
     ) -> tuple[int, ...]:
-        """The integers of frame.HEAD."""
+        """The integers of time_loop.HEAD."""
         marks = (0 if t is None else t.data_ptr() for t in (options.lengths, options.resets))
         return (steps, start, end, block, multiply or self.multiply, scratch, *marks)
 
     def _abreast(
-        self, direction: Direction, rows: int, steps: int, arrays: dict[str, Tensor], options: Options
+        self, direction: Direction, rows: int, steps: int, arrays: dict[Buffer, Tensor], options: Options
     ) -> None:
         """Fewer rows than threads: all threads take all rows, and each some columns of the matrices."""
         count, address = torch.get_num_threads(), self.compiled(direction)
-        matrices = {name: (arrays[name], columns) for name, columns in direction.columns.items()}
+        matrices = {name: (arrays[name], columns) for name, columns in direction.program.columns.items()}
         shares = abreast.Shares(matrices, count, rows + TOGETHER, self.name, self.multiply)
         scratch = memory.scratch((count + 1, self.scratch(direction, rows)), self.dtype)
         held, words = [arrays], []
         for places in ({}, *shares.places):
             number = len(words)
             # What kernels add to, only one may add to.
-            own = {n: a.clone() for n, a in arrays.items() if number > 1 and n.startswith(("sums", "dinitial"))}
+            own = {b: a.clone() for b, a in arrays.items() if number > 1 and not b.kind.shared}
             held.append(own)
             head = self._head(
                 steps, 0, rows, rows, scratch[number].data_ptr(), options, abreast.product(self.name) if places else 0
             )
-            given = (places.get(name) or own.get(name, arrays[name]).data_ptr() for name in direction.arrays)
+            given = (places.get(name) or own.get(name, arrays[name]).data_ptr() for name in direction.program.arrays)
             words.append(array("q", [*head, *given]))
         jobs = [(address, w.buffer_info()[0]) for w in words]
         Abreast(jobs[1:], jobs[0]).run()

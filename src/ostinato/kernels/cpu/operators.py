@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ir.buffers import OUT
 from .autograd import Laid, Marks, again, options
 from .autograd import parts as _groups
 from .derived import Derived, together
@@ -91,7 +92,7 @@ def _(
     start: Sequence[Tensor], weights: Sequence[Tensor], initial: Sequence[Tensor],
 ) -> list[Tensor]:  # fmt: skip
     plan = find(kernel).plan
-    names = ["out", *(name for name in plan.forward_arrays if keep and name != "out")]
+    names = [OUT, *(name for name in plan.forward_arrays if keep and name != OUT)]
     out, *kept = (drive[0].new_empty(*drive[0].shape[:2], plan.sequences[name]) for name in names)
     return [out, *(s.new_empty(s.shape) for s in start), *kept]
 
@@ -141,7 +142,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.kernel, ctx.keep, ctx.counts = kernel, keep, [len(group) for group in groups]
     out, *kept = output[0], *output[1 + len(groups[1]) :]
     arrays = iter(kept)
-    kept = [out if name == "out" else next(arrays) for name in find(kernel).plan.forward_arrays if keep]
+    kept = [out if name == OUT else next(arrays) for name in find(kernel).plan.forward_arrays if keep]
     ctx.save_for_backward(lengths, resets, *(t for group in groups for t in group), *kept)
     ctx.set_materialize_grads(False)
 
@@ -154,8 +155,8 @@ def _gradients(ctx: Any, cots: list[Tensor | None]) -> tuple[Any, ...]:
     if not ctx.keep:
         out, *rest = _scan(ctx.kernel, True, lengths, resets, *groups)
         arrays = iter(rest[len(start) :])
-        kept = [out if name == "out" else next(arrays) for name in derived.plan.forward_arrays]
-    width = derived.plan.sequences["out"]
+        kept = [out if name == OUT else next(arrays) for name in derived.plan.forward_arrays]
+    width = derived.plan.sequences[OUT]
     cot = drive[0].new_zeros(*drive[0].shape[:2], width) if cots[0] is None else cots[0]
     slopes = zip(start, cots[1 : 1 + len(start)], strict=True)
     dlast = [torch.zeros_like(s) if d is None else d for s, d in slopes]

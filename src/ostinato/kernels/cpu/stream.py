@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..build.input_product import TOGETHER
+from ..build.time_loop import HEAD as WORDS_BEFORE
+from ..ir.buffers import OUT, Buffer, Kind
 from ..lower.evaluate import Evaluated
 from .abreast import Crowd, Shares, pays, product
 from .ahead import ahead
 from .derived import Derived, step_of
-from .frame import HEAD as WORDS_BEFORE
-from .frame import TOGETHER
 from .machine import machine
 from .panels import pack
 from .team import Abreast
@@ -22,6 +23,9 @@ ASKED = 64  # steps after which threads are asked how long they waited ...
 LATE = 1e-3  # ... or seconds that a step takes only where they do
 CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 HEAD = len(WORDS_BEFORE)
+STATES = (Kind.START, Kind.LAST, Kind.INITIAL)  # one memory for all three
+INPUT = tuple(Buffer(kind, 0) for kind in (Kind.INPUT, Kind.INPUT_MATRIX, Kind.INPUT_BIAS))
+X = (Buffer(Kind.DRIVE, 0), INPUT[0], Buffer(Kind.DRIVE, 1))  # what x may be given as
 
 
 class Whole(NamedTuple):
@@ -66,11 +70,11 @@ class StreamKernel:
         if first is not None:
             width = derived.plan.drive_widths[0]
             nothing = first.weight.new_zeros(width + self.machine.lanes)
-            self.weights |= {"mdrive0": pack(first.weight, kind=self.machine.kind), "bdrive0": nothing}
+            self.weights |= {INPUT[1]: pack(first.weight, kind=self.machine.kind), INPUT[2]: nothing}
         # A number that only the caller knows how to bound: how many rows the tables have that x chooses from.
-        self.tables = [len(self.weights[base]) for base in self.direction.tables]
+        self.tables = [len(self.weights[base]) for base in self.direction.program.tables]
         self.widths = derived.plan.state_widths
-        self.inputs = [name for name in self.direction.arrays if name in ("drive0", "xdrive0", "drive1")]
+        self.inputs = [name for name in self.direction.program.arrays if name in X]
         self.together = 0 if first is None else TOGETHER  # rows of x, beside those of a step, that a product takes
         self.x_width = x.numel()
         self.y_shape = tuple(derived.trace.out.meta["val"].shape[1:])
@@ -90,18 +94,18 @@ class Stream:
         direction, owner = kernel.direction, kernel.machine
         self.held = {name: w.data_ptr() for name, w in kernel.weights.items()}
         for i, state in enumerate(self.states):
-            self.held |= dict.fromkeys((f"start{i}", f"last{i}", f"initial{i}"), state.data_ptr())
+            self.held |= dict.fromkeys((Buffer(kind, i) for kind in STATES), state.data_ptr())
         count = torch.get_num_threads()
-        if rows >= count or not pays(kernel.weights[name] for name in direction.columns):
+        if rows >= count or not pays(kernel.weights[name] for name in direction.program.columns):
             count = 1
         # What no call has touched yet takes no memory: much of it is for chunks.
         self.scratch = torch.empty(count + 1, owner.scratch(direction, rows), dtype=kernel.dtype)
-        *self.x, self.y = (HEAD + direction.arrays.index(name) for name in (*kernel.inputs, "out"))
+        *self.x, self.y = (HEAD + direction.program.arrays.index(name) for name in (*kernel.inputs, OUT))
         alone = self._words(self.scratch[count], owner.multiply, {})
         self.words, self.together = [alone], None
         self.crowd, self.since = Crowd(1000), 0  # steps since the threads were asked how they fared
         if count > 1:
-            matrices = {name: (kernel.weights[name], columns) for name, columns in direction.columns.items()}
+            matrices = {name: (kernel.weights[name], columns) for name, columns in direction.program.columns.items()}
             self.shares = Shares(matrices, count, rows + kernel.together, owner.name, owner.multiply)
             multiply = product(owner.name)
             self.words += [self._words(self.scratch[k], multiply, self.shares.places[k]) for k in range(count)]
@@ -109,11 +113,11 @@ class Stream:
             self.together = Abreast(jobs[1:], jobs[0])
         self.call, self.at = CALL(kernel.address), ctypes.addressof(alone)
 
-    def _words(self, scratch: Tensor, multiply: int, places: Mapping[str, int]) -> Any:
+    def _words(self, scratch: Tensor, multiply: int, places: Mapping[Buffer, int]) -> Any:
         held = {**self.held, **places}
         head = (1, 0, self.rows, self.rows, multiply, scratch.data_ptr(), 0, 0)
         assert len(head) == HEAD
-        words = (*head, *(held.get(name, 0) for name in self.kernel.direction.arrays))
+        words = (*head, *(held.get(name, 0) for name in self.kernel.direction.program.arrays))
         return (ctypes.c_int64 * len(words))(*words)
 
     def run(self, x: int, steps: int, y: int) -> None:

@@ -1,6 +1,6 @@
 """Lowering: a step written in plain PyTorch becomes a small graph of rows, forward and backward."""
 
-from .ir import Graph, Node, Value, ancestors, offsets, width_of
+from ..ir.graph import Graph, Node, Value, ancestors, offsets, width_of
 from .read import read
 from .reading import Product, Reading, Total
 from .trace import Trace, trace, written_at

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 from torch import fx
 
+from ..ir.graph import Graph, Value
 from . import pointwise, truths
 from .grid import Grid, beside, each
-from .ir import Graph, Value
 from .vocabulary import VOCABULARY, Outside, axes_of, name_of
 
 _AXES: dict[str, Callable[..., Grid]] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .ir import Graph, Value, width_of
+from ..ir.graph import Graph, Value, width_of
 from .vocabulary import Outside
 
 MOST = 32  # rows, or single numbers, that one row is cut into: each is code of its own

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import fx
 
-from .ir import Value, width_of
+from ..ir.graph import Value, width_of
 from .vocabulary import Outside, Reader, features, name_of, reads, single
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from .ir import POINTWISE, Value
+from ..ir.graph import Value
+from ..ir.ops import POINTWISE
 from .vocabulary import Outside, Reader, reads
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..ir.graph import Value, width_of
 from . import places, rows  # noqa: F401  # fill VOCABULARY, as axes does
 from .axes import of_axes, placewise
 from .grid import MOST, Grid, of_row, too_many
-from .ir import Value, width_of
 from .reading import Product, Reading, Total
 from .trace import Trace, of_batch
 from .vocabulary import VOCABULARY, Outside, axes_of, features, name_of

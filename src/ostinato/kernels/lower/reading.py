@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from .ir import Graph, Node, Value
+from ..ir.graph import Graph, Node, Value
 from .trace import Trace
 
 

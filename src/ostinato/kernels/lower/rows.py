@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import fx
 
-from .ir import Value, width_of
+from ..ir.graph import Value, width_of
 from .truths import truth
 from .vocabulary import Outside, Reader, features, reads, single
 

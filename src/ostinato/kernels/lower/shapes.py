@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .ir import POINTWISE
+from ..ir.ops import POINTWISE
 
 _RULES: dict[str, Callable[..., Tensor | None]] = {}
 _TRUTHS = frozenset(("gt", "ge", "lt", "le", "eq", "ne", "logical_not", "logical_and", "bitwise_not", "bitwise_and"))

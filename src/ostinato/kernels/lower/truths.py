@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .ir import Value
+from ..ir.graph import Value
 from .vocabulary import Outside, Reader, name_of, reads
 
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from torch import fx
 
+from ..ir.graph import Graph, Value
 from ..table import Outside as Outside
-from .ir import Graph, Value
 
 
 class Reader(Protocol):

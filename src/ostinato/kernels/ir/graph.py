@@ -13,39 +13,39 @@ A node is one row of `width` numbers for each row of the batch. A value of PyTor
     spread    one number a row, `width` times
     mm        args[0] times a matrix: attr is the matrix's number
     sum, amax a row made one number
-    others    pointwise: see POINTWISE
+    copy      a row stored once more: attr is the target
+    others    pointwise: see ops.py
 """
 
 import math
-import operator
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-LEAVES = frozenset(("in", "vector", "const", "saved", "lookup"))
-REDUCTIONS = frozenset(("sum", "amax"))
-VIEWS = frozenset(("slice", "cat", "spread"))
-# Pointwise, by number of arguments. Comparisons give 1.0 or 0.0, and `where` takes anything but 0.0 for true.
-POINTWISE = {
-    **dict.fromkeys(("neg", "exp", "log", "tanh", "sigmoid", "relu", "abs", "sqrt", "erf", "sign"), 1),
-    **dict.fromkeys(("expm1", "sin", "cos", "atan", "floor", "round"), 1),
-    **dict.fromkeys(("maximum", "minimum", "pow"), 2),
-    **dict.fromkeys(("add", "sub", "mul", "div", "gt", "ge", "lt", "le", "eq", "ne"), 2),
-    "where": 3,
-}  # fmt: skip
-_FOLDED = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
+from .ops import LEAVES, OPS
+
+_FOLDED = ("add", "sub", "mul")  # of constants, at once
 
 
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Node:
-    """The numbers of one row of the batch, `shape` of them; axes of one place are none. Equal nodes are one object."""
+    """The numbers of one row of the batch, `shape` of them; axes of one place are none. Equal nodes are one object.
 
-    __slots__ = ("args", "attr", "backward", "op", "shape", "width")
+    So nobody edits one: a pass that wants another graph makes it anew (`Graph.rebuilt`).
+    """
 
-    def __init__(self, op: str, args: tuple["Node", ...], shape: tuple[int, ...], attr: Any) -> None:
-        self.op, self.args, self.shape, self.attr = op, args, shape, attr
-        self.width = math.prod(shape)
-        # Known only once the gradients of what comes after are.
-        self.backward: bool = (op == "in" and attr[0] in ("cot", "dstate")) or any(a.backward for a in args)
+    op: str
+    args: tuple["Node", ...]
+    shape: tuple[int, ...]
+    attr: Any
+    width: int = field(init=False)  # how many numbers that are
+    backward: bool = field(init=False)  # known only once the gradients of what comes after are
+
+    def __post_init__(self) -> None:
+        late = (self.op == "in" and self.attr[0] in ("cot", "dstate")) or any(a.backward for a in self.args)
+        object.__setattr__(self, "width", math.prod(self.shape))
+        object.__setattr__(self, "backward", late)
 
     def __repr__(self) -> str:
         what = "" if self.attr is None else f" {self.attr}"
@@ -91,6 +91,10 @@ class Graph:
             self._made[key] = Node(op, tuple(args), shape, attr)
         return self._made[key]
 
+    def rebuilt(self, node: Node, args: Sequence[Node]) -> Node:
+        """The same of other arguments."""
+        return self.node(node.op, args, node.shape, node.attr)
+
     def const(self, x: float, width: int = 1) -> Node:
         return self.node("const", (), width, float(x))
 
@@ -98,7 +102,9 @@ class Graph:
         """An operation on rows of one width; a row of width 1 counts for every place."""
         width = max(a.width for a in args)
         if op in _FOLDED and all(a.op == "const" for a in args):
-            return self.const(_FOLDED[op](args[0].attr, args[1].attr), width)
+            meaning = OPS[op].meaning
+            assert meaning is not None
+            return self.const(meaning(args[0].attr, args[1].attr), width)
         return self._simpler(op, args, width) or self.node(op, args, width)
 
     def _simpler(self, op: str, args: tuple[Node, ...], width: int) -> Node | None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .ir import LEAVES, REDUCTIONS, Node, ancestors
+from ..ir.graph import Node, ancestors
+from ..ir.ops import LEAVES, REDUCTIONS
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""A direction's stages as a program in the loop IR."""
+
+from collections.abc import Mapping, Sequence
+
+from ..ir.buffers import Buffer, Kind
+from ..ir.loops import Function, Statement
+from ..passes.legalise import Placed
+from ..passes.plan import Plan
+from ..passes.schedule import Loop, Stage
+from . import input_product
+from .fused_loop import fused_loop, multiply
+from .layout import Layout
+from .program import Program
+from .time_loop import HEAD, TimeLoop
+
+
+def build(
+    plan: Plan, placed: Placed, stages: Sequence[Stage], direction: str, lanes: int, inputs: Mapping[int, int]
+) -> Program:
+    """The program of a direction.
+
+    Args:
+        inputs: features of x, by the number of each leaf of the drive that is made inside.
+    """
+    leaves = {Buffer(Kind.DRIVE, i): features for i, features in inputs.items()}
+    layout = Layout(plan, placed, direction == "backward", lanes, leaves)
+    body = _stages(layout, stages)
+    loop = TimeLoop(layout)
+    # An odd number of vectors: rows spread over the cache's sets.
+    vectors = layout.scratch.top // lanes
+    room = (vectors + 1 - vectors % 2) * lanes
+    wide = loop.inside.room()
+    arrays = loop.arrays()
+    columns = {Buffer(Kind.MATRIX, i): node.meta["val"].shape[1] for i, node in enumerate(plan.reading.matrices)}
+    columns |= {Buffer(Kind.INPUT_MATRIX, i): plan.drive_widths[i] for i in inputs}
+    return Program(
+        Function(direction, HEAD, arrays, loop.body(body, room)),
+        room + wide,
+        (input_product.TOGETHER + 1) * wide,
+        {buffer: node.attr for node, buffer in layout.vectors.items()},
+        {buffer: node.attr[1] for node, buffer in layout.tables.items()},
+        {array: columns[array] for array in arrays if array in columns},
+    )
+
+
+def _stages(layout: Layout, stages: Sequence[Stage]) -> tuple[Statement, ...]:
+    """The stages. The last is built first: what a later one loads an earlier one must store."""
+    staged = {n for stage in stages if isinstance(stage, Loop) for n in stage.nodes}
+    body: list[Statement | None] = []
+    for stage in reversed(stages):
+        if isinstance(stage, Loop):
+            body.append(fused_loop(layout, stage, staged))
+        else:
+            body.append(multiply(layout, stage.node, Buffer(Kind.MATRIX, stage.node.attr)))
+    return tuple(statement for statement in reversed(body) if statement is not None)

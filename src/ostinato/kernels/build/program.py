@@ -1,0 +1,38 @@
+"""One direction of a scan in the loop IR, and what it takes to run it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import fx
+
+from ..ir.buffers import Buffer
+from ..ir.loops import Function
+
+
+@dataclass(frozen=True)
+class Program:
+    """One direction: "forward", "backward", or "inference", which is forward that keeps nothing.
+
+    Args:
+        room: numbers of scratch a row of a block ...
+        beside: ... and besides.
+        vectors: weights, the same for all rows.
+        tables: weights of which each row of the batch reads one row.
+        columns: of each packed matrix.
+    """
+
+    function: Function
+    room: int
+    beside: int
+    vectors: Mapping[Buffer, fx.Node]
+    tables: Mapping[Buffer, fx.Node]
+    columns: Mapping[Buffer, int]
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    @property
+    def arrays(self) -> tuple[Buffer, ...]:
+        """The arrays whose addresses it takes, after the words of `time_loop.HEAD`."""
+        return self.function.arrays

@@ -1,0 +1,43 @@
+"""What a lowered step and its plan must hold, besides well-formed graphs."""
+
+from ..ir import verify
+from ..ir.buffers import SAVED
+from ..lower.reading import Reading
+from .plan import Plan
+
+
+def verify_reading(reading: Reading) -> None:
+    """A lowered step: its graph, and each result as wide as what it was traced as.
+
+    Raises:
+        MalformedError: something in it is wrong.
+    """
+    trace = reading.trace
+    values = [reading.out, *reading.new_state, *reading.ddrive, *reading.dstate]
+    nodes = [trace.out, *trace.new_state, *trace.drive, *trace.state]
+    factors = [n for p in reading.products for n in (p.left, p.right)]
+    totals = [n for total in reading.totals for n in total.value]
+    verify.graph([*(n for value in values for n in value), *factors, *totals], _leaves(reading))
+    verify.traced_widths(zip(values, nodes, strict=True))
+
+
+def verify_plan(plan: Plan) -> None:
+    """A plan: the graphs of both directions, each root inside the array that it is stored in.
+
+    Raises:
+        MalformedError: something in it is wrong.
+    """
+    leaves = _leaves(plan.reading) | {("after", i) for i in plan.history}
+    saved = plan.sequences.get(SAVED, 0)
+    verify.graph((n for n, _ in plan.forward), leaves, 0)
+    verify.graph((n for n, _ in plan.backward), leaves, saved)
+    for n, target in (*plan.forward, *plan.backward):
+        width = plan.sequences.get(target.buffer)
+        if width is not None and target.at + n.width > width:
+            raise verify.MalformedError(f"{n} at {target} ends past the {width} numbers of its array")
+
+
+def _leaves(reading: Reading) -> set[tuple[str, int]]:
+    trace = reading.trace
+    kinds = {"drive": trace.drive, "state": trace.state, "cot": trace.cot, "dstate": trace.dstate}
+    return {(kind, i) for kind, nodes in kinds.items() for i in range(len(nodes))}

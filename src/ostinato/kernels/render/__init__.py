@@ -1,0 +1,1 @@
+"""From the loop IR to the text of a language: a target is one file."""
