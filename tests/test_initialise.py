@@ -1,5 +1,7 @@
 """Initialisers: the distributions they promise, the weights they reach, and the failures that lecture S2 leaves out."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -202,6 +204,22 @@ def test_a_stacked_matrix_of_a_cell_that_does_not_say_its_gates_is_refused(kind,
 def test_what_is_stacked_is_told_by_the_state_whatever_its_leaves(state):
     with pytest.raises(ValueError, match="write `gate_blocks = 2` in the class"):
         initialise(Own(12, state=state), recurrent="orthogonal")
+
+
+def test_the_cell_of_the_documentation_says_its_gates_and_must():
+    """The code of docs/own-cell.md as it stands there, and without that line."""
+    page = (Path(__file__).parents[1] / "docs" / "own-cell.md").read_text()
+    code = page.split("```{code-cell} python\n")[1].split("```")[0]
+    said = next(line for line in code.splitlines() if "gate_blocks" in line)
+    made = []
+    for text in (code, code.replace(said, "")):
+        names = {}
+        exec(text, names)
+        made.append(names["Integrator"](5, 7))
+    initialise(made[0], recurrent="orthogonal")
+    assert orthogonal_blocks(made[0].w_rec, 2)
+    with pytest.raises(ValueError, match=r"w_rec of Integrator is \[14, 7\].* `gate_blocks = 2`"):
+        initialise(made[1], recurrent="orthogonal")
 
 
 def test_gates_that_are_said_are_filled_one_by_one():
