@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from .registry import Registry
+from . import tree
+from .recurrent import Cell
+from .registry import Registry, near
 
 Fill = Callable[[Tensor, float, Generator | None], Any]
 initialisers = Registry("initialiser")  # name -> (fill, whether it takes a number)
 
-
-_KINDS = {"w_in": "input", "w_rec": "recurrent", "w_out": "output"}  # by how the name of a weight begins
+_KINDS = ("input", "recurrent", "output", "bias")  # what a cell's `roles` may say
+_ELEMENTWISE = frozenset({"zeros", "constant", "uniform", "normal", "truncated_normal"})  # gates together as one by one
 
 
 def initialise(
@@ -34,40 +36,47 @@ def initialise(
 
     Each is text: "zeros", "constant(x)", "uniform(a)" on [-a, a], "normal(std)", "truncated_normal(std)" (nothing
     beyond two std), "xavier" (Glorot & Bengio 2010, uniform), "he" (He et al. 2015, normal), "orthogonal"
-    (Saxe et al. 2014). Gates stacked in one matrix are filled one by one.
+    (Saxe et al. 2014). Gates stacked in one matrix are filled one by one. Of a cell `Cell.roles` says which parameter
+    is which, and `Cell.gate_blocks` how many gates are stacked.
 
     Args:
         module: a cell, or anything that holds cells.
         input: `w_in` of cells, and Linear layers outside of cells except the last.
         recurrent: `w_rec` of cells.
-        bias: biases of cells and of Linear layers; those of normalisations stay.
+        bias: biases of cells and of Linear layers outside of cells; those of normalisations stay.
         forget_bias: the bias of forget gates, set after `bias`; 1.0 helps (Jozefowicz et al. 2015).
         embedding: nn.Embedding; the row of `padding_idx` stays zero.
         output: `w_out` of cells, and the last Linear outside of cells. Weights shared with an embedding count as that.
         generator: where the random numbers come from, on the parameters' device.
 
     Raises:
-        ValueError: an initialiser is unknown or malformed, or the module has no weight of a kind that is named.
+        ValueError: an initialiser is unknown or malformed, the module has no weight of a kind that is named, or a cell
+            does not say how many gates are stacked in a matrix that looks so.
     """
     wanted = {"input": input, "recurrent": recurrent, "bias": bias, "embedding": embedding, "output": output}
     fills = {kind: _parse(text) for kind, text in wanted.items() if text is not None}
+    together = {kind for kind, text in wanted.items() if text is not None and _name(text) in _ELEMENTWISE}
     found: set[str] = set()
     with torch.no_grad():
-        for kind, weight, blocks in _weights(module):
+        for kind, weight, cell, name in _weights(module):
             found.add(kind)
-            for block in weight.chunk(blocks) if kind in fills else ():
-                fills[kind](block, generator)
+            if kind in fills:
+                stacked = kind in ("input", "recurrent") and kind not in together
+                gates = _gates(cell, name, weight) if cell is not None and stacked else 1
+                for gate in weight.chunk(gates):
+                    fills[kind](gate, generator)
         for part in module.modules():
             if isinstance(part, nn.Embedding) and part.padding_idx is not None and embedding is not None:
                 part.weight[part.padding_idx] = 0
-            at = getattr(part, "forget_block", None)
-            if at is not None and forget_bias is not None:
+            if isinstance(part, Cell) and part.forget_block is not None and forget_bias is not None:
                 found.add("forget_bias")
-                _bias(part).chunk(_blocks(part))[at].fill_(forget_bias)
+                _forget_bias(part).fill_(forget_bias)
     missing = {*fills, *(["forget_bias"] if forget_bias is not None else [])} - found
     if missing:
+        kinds, names = ", ".join(sorted(missing)), missing.intersection(_KINDS)
         raise ValueError(
-            f"{type(module).__name__} has no weight of the kind {', '.join(sorted(missing))}; leave that argument out"
+            f"{type(module).__name__} has no weight of the kind {kinds}; leave that argument out"
+            + (", or name the parameter in `roles` of its cell" if names else "")
         )
 
 
@@ -79,6 +88,10 @@ def fill(weight: Tensor, text: str, generator: Generator | None = None) -> None:
     """
     with torch.no_grad():
         _parse(text)(weight, generator)
+
+
+def _name(text: str) -> str:
+    return text.partition("(")[0].strip()
 
 
 def _parse(text: str) -> Callable[[Tensor, Generator | None], Any]:
@@ -97,42 +110,80 @@ def _parse(text: str) -> Callable[[Tensor, Generator | None], Any]:
     return lambda weight, generator: function(weight, number, generator)
 
 
-def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor, int]]:
-    """(kind, weight, gates stacked in it) of each parameter that has a kind, each once."""
+def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor, Cell[Any] | None, str]]:
+    """(kind, weight, the cell whose it is, its name there) of each parameter that has a kind, each once."""
     seen: set[Tensor] = set()
-    free = [m for path, m in module.named_modules() if isinstance(m, nn.Linear) and not _role(path).startswith("w_")]
-    for path, owner in module.named_modules():
-        inside = _role(path).startswith("w_")  # a Linear that is one weight of a cell
-        cell = module.get_submodule(path.rpartition(".")[0]) if inside else owner
-        for name, weight in owner.named_parameters(recurse=False):
-            label = _role(path) if inside and name == "weight" else name
-            if isinstance(owner, nn.Embedding):
-                kind = "embedding"
-            elif name == "bias" or name.startswith("b_"):
-                kind = "bias" if isinstance(owner, nn.Linear) or hasattr(owner, "blocks") else None
-            elif isinstance(owner, nn.Linear) and not inside:
-                kind = "output" if owner is free[-1] else "input"
-            else:
-                kind = next((kind for start, kind in _KINDS.items() if label.startswith(start)), None)
-            if kind and weight not in seen:
+    inside = {part for cell in module.modules() if isinstance(cell, Cell) for part in cell.modules()}
+    free = [part for part in module.modules() if isinstance(part, nn.Linear) and part not in inside]
+    for owner in module.modules():
+        cell, kinds = None, {}
+        if isinstance(owner, Cell):
+            cell, kinds = owner, _roles(owner)
+        elif isinstance(owner, nn.Embedding):
+            kinds = {"weight": "embedding"}
+        elif isinstance(owner, nn.Linear) and owner not in inside:
+            kinds = {"weight": "output" if owner is free[-1] else "input", "bias": "bias"}
+        given = dict(owner.named_parameters()) if kinds else {}
+        for name, weight in given.items():
+            if name in kinds and weight not in seen:
                 seen.add(weight)
-                yield kind, weight, _blocks(cell) if kind in ("input", "recurrent") else 1
+                yield kinds[name], weight, cell, name
 
 
-def _role(path: str) -> str:
-    return path.rpartition(".")[2]
+def _roles(cell: Cell[Any]) -> dict[str, str]:
+    roles, names = cell.roles(), [name for name, _ in cell.named_parameters()]
+    for name, role in roles.items():
+        if role not in _KINDS:
+            raise ValueError(f"{type(cell).__name__}.roles() knows no role {role!r}{near(role, _KINDS)}")
+        if name not in names:
+            raise ValueError(f"{type(cell).__name__}.roles() names no parameter by {name!r}{near(name, names)}")
+    return {**roles}
 
 
-def _blocks(cell: nn.Module) -> int:
-    blocks = getattr(cell, "blocks", 1)
-    assert isinstance(blocks, int)
-    return blocks
+def _gates(cell: Cell[Any], name: str, weight: Tensor) -> int:
+    """How many gates are stacked in the rows of a weight of a cell.
+
+    Raises:
+        ValueError: a matrix that looks as if gates were stacked in it, and the cell does not say how many.
+    """
+    said, widths = cell.gate_blocks, _widths(cell)
+    if said == 1 or weight.ndim != 2:
+        return said if said and len(weight) % said == 0 else 1
+    rows, columns = weight.shape
+    if said and rows % said == 0 and (rows not in widths or rows // said in widths):
+        return said
+    lies = f"{name} of {type(cell).__name__} is [{rows}, {columns}]"
+    one = "`gate_blocks = 1` if it is one matrix"
+    # A matrix that reads several leaves of the state side by side is as wide as all of them.
+    across = columns > rows and rows in widths and columns % rows == 0 and columns != sum(widths)
+    if across and cell.roles()[name] == "recurrent":
+        raise ValueError(f"{lies}: gates are stacked in rows, as [{columns}, {rows}]; write it so, or {one}")
+    width = next((w for w in widths if rows % w == 0), None)
+    if said is None and width and rows not in widths:
+        many = rows // width
+        raise ValueError(
+            f"{lies}, {many} times the width {width} of its state in rows, and gates in one matrix are filled one by "
+            f"one: write `gate_blocks = {many}` in the class, or {one}"
+        )
+    return 1
 
 
-def _bias(cell: nn.Module) -> Tensor:
-    bias = cell.get_submodule("w_in").bias
-    assert isinstance(bias, Tensor)
-    return bias
+def _widths(cell: Cell[Any]) -> list[int]:
+    """How wide the leaves of a cell's state are, the widest first; single numbers only where there is nothing else."""
+    leaves = [leaf for leaf in tree.leaves(cell.initial_state(1)) if leaf.is_floating_point()]
+    widths = [size for leaf in leaves for size in dict.fromkeys((leaf[0].numel(), leaf.shape[-1]))]
+    return sorted((size for size in widths if size > 1), reverse=True) or widths
+
+
+def _forget_bias(cell: Cell[Any]) -> Tensor:
+    blocks, at, bias = cell.gate_blocks, cell.forget_block, dict(cell.named_parameters()).get("w_in.bias")
+    if at is None or blocks is None or not 0 <= at < blocks or bias is None or len(bias) % blocks:
+        shape = "no w_in.bias" if bias is None else f"a w_in.bias of {len(bias)}"
+        raise ValueError(
+            f"`forget_block` counts the `gate_blocks` of w_in.bias from 0, and {type(cell).__name__} has "
+            f"forget_block = {at}, gate_blocks = {blocks} and {shape}"
+        )
+    return bias.chunk(blocks)[at]
 
 
 def _matrix(function: Callable[[Tensor, Generator | None], Any]) -> Fill:

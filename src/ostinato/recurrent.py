@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from . import tree
 from .recurrence import Call, Recurrence, Step
 
 S = TypeVar("S")
+Role = Literal["input", "recurrent", "output", "bias"]  # of a cell's parameter
+
+_ROLES: dict[str, Role] = {"w_in": "input", "w_rec": "recurrent", "w_out": "output", "b_": "bias", "bias": "bias"}
 
 
 class Layer(nn.Module, ABC):
@@ -85,10 +88,33 @@ class Recurrent(Layer, Generic[S]):
     def scan(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor, S]: ...
 
 
-class Cell(Recurrent[S]):
-    """A recurrent leaf: parameters around one recurrence."""
+class _Required:
+    """Stands where a cell must give its recurrence. No property: the cell's own may be a plain attribute or one."""
 
-    recurrence: Recurrence
+    def __get__(self, cell: Any, kind: type) -> Recurrence:
+        # Of an instance no AttributeError: nn.Module would put words of its own in place of these.
+        raise (AttributeError if cell is None else TypeError)(
+            f"{kind.__name__} has no recurrence; write `recurrence = Recurrence(name, update, gates)` in the class, "
+            "or set self.recurrence in __init__"
+        )
+
+
+class Cell(Recurrent[S]):
+    """A recurrent leaf: parameters around one recurrence.
+
+    Write `recurrence`, `initial_state` and `drive`; `weights` and `emit` where there are such. What initialisers must
+    know, `gate_blocks`, `forget_block` and `roles`, changes no output.
+
+    Attributes:
+        recurrence: the step, given by each cell: in the class, on the instance, or as a property.
+        gate_blocks: how many gates are stacked in the rows of `w_in` and `w_rec`; None: not said, and a matrix that
+            looks stacked is refused by initialisers that would take it for one.
+        forget_block: which of the blocks of `w_in.bias` is the forget gate's, counted from 0; None: there is none.
+    """
+
+    recurrence = _Required()
+    gate_blocks: ClassVar[int | None] = None
+    forget_block: ClassVar[int | None] = None
 
     @abstractmethod
     def drive(self, x: Tensor) -> Any:
@@ -97,6 +123,20 @@ class Cell(Recurrent[S]):
     def weights(self) -> tuple[Tensor, ...]:
         """What `recurrence.gates` gets after the state, as parameters of this module."""
         return ()
+
+    def roles(self) -> dict[str, Role]:
+        """What parameters are for, by their names as in `named_parameters`; initialisers go by it.
+
+        Unless a cell says otherwise, names tell: `w_in*` is input, `w_rec*` recurrent, `w_out*` output, `b_*` and
+        `bias` are biases, and so is the `bias` of a module under one of these names, as `w_in.bias`. What is called
+        otherwise has no role, and no initialiser touches it.
+        """
+        roles: dict[str, Role] = {}
+        for name, _ in self.named_parameters():
+            for start, role in _ROLES.items():
+                if name.startswith(start):
+                    roles[name] = "bias" if name.endswith(".bias") else role
+        return roles
 
     def emit(self, out: Tensor, x: Tensor) -> Tensor:
         """The readout of all steps at once, [B, T, ...] -> [B, T, D']."""

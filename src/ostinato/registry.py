@@ -53,5 +53,4 @@ class Registry(dict[str, Any]):
 
 
 cells = Registry("cell")
-blocks = Registry("block")
 tasks = Registry("task")

@@ -56,7 +56,7 @@ def test_chrono_biases_are_logs_of_times_up_to_the_longest() -> None:
 @pytest.mark.parametrize("make", [LayerNormLSTM, PeepholeLSTM, ProjectedLSTM, RAN, JANET])
 def test_the_forget_bias_starts_at_one_and_can_be_set(make: Any) -> None:
     cell = make(2, 3)
-    block = cell.w_in.bias.chunk(cell.blocks)[cell.forget_block]
+    block = cell.w_in.bias.chunk(cell.gate_blocks)[cell.forget_block]
     assert block.eq(1).all()
     initialise(cell, forget_bias=2.0)
     assert block.eq(2).all()

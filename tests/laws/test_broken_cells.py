@@ -82,10 +82,37 @@ def moving(n, h):
     return h, h.clone()
 
 
+def limping(self, x):
+    """Wrong beyond 60 steps only, and right in each chunk of a split before it."""
+    return self.w_in(x) * (0.9 if x.shape[1] > 60 else 1)
+
+
+def says_linear(wrong):
+    return cell(recurrence=Recurrence("broken", update, wrong, linear=True))
+
+
+def forgetting():
+    methods = {name: vars(Sound)[name] for name in ("__init__", "initial_state", "drive", "weights")}
+    methods["__init__"] = nn.Module.__init__
+    return type("Broken", (Cell,), {**methods, "initial_state": lambda self, batch: torch.zeros(batch, 6)})()
+
+
+class Starting(Sound):
+    """Begins where a parameter says, without telling it."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = nn.Parameter(torch.linspace(-1, 1, 6))
+
+    def initial_state(self, batch):
+        return self.start.expand(batch, 6)
+
+
 READ, SIZE, MUTATED, ROWS = "a batch is read", "size is constant", "nothing is mutated", "rows are independent"
-GRADIENTS, FINITE = "gradients are right", "numbers are finite"
+GRADIENTS, FINITE, LINEAR = "gradients are right", "numbers are finite", "linear means linear"
 BROKEN = {
     "no recurrence": (cell(recurrence=None), READ, "AttributeError: 'NoneType'"),
+    "recurrence forgotten": (forgetting, READ, "TypeError: Broken has no recurrence; write `recurrence = Recurr"),
     "too few weights": (cell(weights=lambda self: ()), READ, r"TypeError: gates\(\) missing 1 required"),
     "deaf to the batch": (cell(initial_state=lambda self, batch: torch.zeros(1, 6).double()), READ, "rows first"),
     "no batch argument": (cell(initial_state=lambda self: torch.zeros(4, 6)), READ, "TypeError: .*2 were given"),
@@ -119,6 +146,20 @@ BROKEN = {
     "input cut off": (with_gates(lambda d, h, w: gates(d.detach(), h, w)), GRADIENTS, "to x is 0 by autograd"),
     "state cut off": (with_gates(lambda d, h, w: gates(d, h.detach(), w)), GRADIENTS, "respect to"),
     "weight cut off": (with_gates(lambda d, h, w: gates(d, h, w.detach())), GRADIENTS, "w_rec is 0 by autograd"),
+    "reset cut off": (
+        lambda: type(
+            "Broken", (Starting,), {"initial_state": lambda self, batch: self.start.detach().expand(batch, 6)}
+        )(),
+        GRADIENTS,
+        "respect to start is 0 by autograd",
+    ),
+    "linear, and is not": (says_linear(gates), LINEAR, "gates of 'broken' have the slope .* leave `linear` out"),
+    "linear by its derivative alone": (
+        says_linear(lambda d, h, w: (d + (h > 0) + 0 * w.sum()).tanh()),
+        LINEAR,
+        "the gates from another state differs",
+    ),
+    "one length is special": (cell(drive=limping), "any length", "y of 1 and 64 steps differs"),
     "all cut off": (cell(emit=lambda self, out, x: out.detach()), GRADIENTS, "by differences; look for detach"),
     "gradient scaled": (with_gates(lambda d, h, w: gates(2 * d - d.detach(), h, w)), GRADIENTS, "by autograd and"),
     "branches on values": (
@@ -136,6 +177,10 @@ def test_the_law_that_is_broken_is_named(name):
         testing.check_recurrent(make, 5)
     raised = next((e for e in ("AttributeError", "TypeError", "ValueError", "Runtime") if what.startswith(e)), None)
     assert raised is None or raised in type(told.value.__cause__).__name__
+
+
+def test_a_cell_that_begins_at_a_parameter_keeps_the_law_of_gradients():
+    testing.law_gradients_are_right(testing.case(Starting, 5))
 
 
 def test_the_sound_cell_keeps_all_laws():

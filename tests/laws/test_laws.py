@@ -6,8 +6,21 @@ from torch import nn
 
 from ostinato import cells, testing
 from ostinato.cells import GRU, LSTM, Elman
-from ostinato.layers import Bidirectional, LearnedState, LockedDropout, Pointwise, Residual, Stack
-from ostinato.recurrent import Recurrent
+from ostinato.cells.elman import RECURRENCES
+from ostinato.layers import (
+    Bidirectional,
+    DropConnect,
+    LearnedState,
+    LockedDropout,
+    Pointwise,
+    RecurrentDropout,
+    Residual,
+    Stack,
+    Zoneout,
+)
+from ostinato.recurrence import Recurrence
+from ostinato.recurrent import Cell, Recurrent
+from ostinato.testing.linear import slope_of_gates
 
 
 def deep():
@@ -25,7 +38,46 @@ def learned():
     return part
 
 
+class Fading(Cell):
+    """A recurrence that is linear in its state: h_t = f_t ⊙ h_{t-1} + (1 - f_t) ⊙ n_t, both from the input alone."""
+
+    recurrence = Recurrence(
+        "fading",
+        lambda gates, h: ((h := gates[0] * h + gates[1]), h),
+        lambda drive, h, bias: ((drive[0] + bias).sigmoid(), (-drive[0] - bias).sigmoid() * drive[1].tanh()),
+        linear=True,
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.w_in, self.w_in_news = nn.Linear(5, 6, bias=False), nn.Linear(5, 6)
+        self.b_f = nn.Parameter(torch.linspace(-1, 2, 6))
+
+    def initial_state(self, batch):
+        return self.b_f.new_zeros(batch, 6)
+
+    def drive(self, x):
+        return self.w_in(x), self.w_in_news(x)
+
+    def weights(self):
+        return (self.b_f,)
+
+
+class Summing(Cell):
+    """A recurrence without gates: the drive is all."""
+
+    recurrence = Recurrence("summing", lambda x, h: (0.9 * h + x, 0.9 * h + x), linear=True)
+
+    def initial_state(self, batch):
+        return torch.zeros(batch, 5, dtype=torch.float64)
+
+    def drive(self, x):
+        return x
+
+
 PARTS = {
+    "linear": (Fading, None),
+    "linear, zoned out": (lambda: Zoneout(Fading(), 0.4), None),
     **{name: (lambda make=make: make(5, 6), None) for name, make in cells.cells.items()},
     "deep residual stack": (deep, None),
     "embedding, dropout, lstm, head": (reader_of_ids, 9),
@@ -38,6 +90,46 @@ PARTS = {
 def test_law(name, law):
     make, ids = PARTS[name]
     law(testing.case(make, 5, ids=ids))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Fading,
+        Summing,
+        lambda: Zoneout(Fading(), 0.3),
+        lambda: Zoneout(Summing(), 0.3),
+        *(lambda make=make: Zoneout(make(5, 6), 0.3) for make in cells.cells.values()),
+        *(lambda make=make: RecurrentDropout(make(5, 6), 0.3) for make in cells.cells.values()),
+        *(lambda make=make: DropConnect(make(5, 6), 0.3) for make in (GRU, LSTM, Elman)),
+    ],
+)
+def test_wrappers_that_train_say_linear_of_what_is(make):
+    """In training, where a wrapper has another recurrence than in evaluation; no wrapper forgets the word either."""
+    tried = testing.case(make, 5)
+    tried.part.train()
+    call = tried.part.call(tried.x, tried.state, None, None)
+    assert call.recurrence.linear == (slope_of_gates(call) == 0)
+
+
+@pytest.mark.parametrize("name", cells.cells)
+def test_a_cell_whose_gates_ignore_the_state_says_so(name):
+    """The converse of "linear means linear": else no wrapper and no kernel could make use of it."""
+    tried = testing.case(lambda: cells.cells[name](5, 6), 5)
+    call = tried.part.call(tried.x, tried.state, None, None)
+    ignored = slope_of_gates(call) == 0
+    assert call.recurrence.linear == ignored, f"write Recurrence({call.recurrence.name!r}, ..., linear={ignored})"
+
+
+def test_a_cell_inside_of_other_parts_is_held_to_be_linear_too():
+    class Lying(Fading):
+        recurrence = Recurrence("lying", Fading.recurrence.update, lambda d, h, b: (d[0] + b + h, d[1]), linear=True)
+
+    for make in (lambda: Stack(LearnedState(Lying()), GRU(6, 5)), lambda: Bidirectional(GRU(5, 6), Lying())):
+        with pytest.raises(
+            AssertionError, match=r"'linear means linear' is broken by .*gates of 'lying' have the slope"
+        ):
+            testing.law_linear_means_linear(testing.case(make, 5))
 
 
 def test_laws_hold_in_float32():
@@ -144,6 +236,37 @@ def test_a_wrong_kernel_is_found(monkeypatch):
     monkeypatch.setitem(kernels.TABLE, ("elman_tanh", "wrong"), wrong)
     with pytest.raises(AssertionError, match=r"kernels equal the walk.*wrong"):
         testing.law_kernels_equal_the_walk(testing.case(lambda: Elman(5, 6), 5))
+
+
+def test_a_kernel_that_counts_steps_in_sixteen_bits_is_found(monkeypatch):
+    from ostinato import kernels
+
+    @torch.no_grad()  # torch takes seconds for the gradient of so many steps
+    def scan(drive, state, w_rec, **options):
+        out, final = kernels.TABLE["elman_tanh", "aten"].scan(drive, state, w_rec, **options)
+        return torch.cat([out[:, :65_536], 0 * out[:, 65_536:]], dim=1), final
+
+    wrong = kernels.Kernel("elman_tanh", "wrong", scan, lambda *call, **options: None)
+    monkeypatch.setitem(kernels.TABLE, ("elman_tanh", "wrong"), wrong)
+    with pytest.raises(AssertionError, match=r"any length.*y of 65,572 steps differs"), kernels.backend("wrong"):
+        testing.law_any_length(testing.case(lambda: Elman(5, 6), 5))
+
+
+def test_a_kernel_that_forgets_the_gradient_of_a_carried_state_or_a_reset_is_found(monkeypatch):
+    from ostinato import kernels, tree
+
+    for name in ("initial", "state"):
+
+        def scan(drive, state, w_rec, name=name, **options):
+            given = {"state": state, **options}
+            given[name] = None if given[name] is None else tree.detach(given[name])
+            steps = list(RECURRENCES["tanh"].walk(drive, given.pop("state"), w_rec, **given))
+            return torch.stack([step.out for step in steps], 1), steps[-1].state
+
+        wrong = kernels.Kernel("elman_tanh", "wrong", scan, lambda *call, **options: None)
+        monkeypatch.setitem(kernels.TABLE, ("elman_tanh", "wrong"), wrong)
+        with pytest.raises(AssertionError, match=r"kernels equal the walk.*wrong"):
+            testing.law_kernels_equal_the_walk(testing.case(lambda: LearnedState(Elman(5, 6)), 5))
 
 
 def test_parity_table_has_a_row_for_each_backend_and_dtype():

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ostinato.train.losses import cross_entropy, kl, losses, mse, nll
+from ostinato.train.losses import cross_entropy, kl, mse, nll
 
 
 @pytest.fixture
@@ -56,9 +56,3 @@ def test_mse_does_not_broadcast(logits: Tensor) -> None:
     torch.testing.assert_close(mse(logits, logits * 2), F.mse_loss(logits, logits * 2))
     with pytest.raises(ValueError, match="equal shapes"):
         mse(logits, logits[:, :, :1])
-
-
-def test_losses_are_called_by_name() -> None:
-    assert set(losses) == {"mse", "cross_entropy", "nll", "kl"}
-    with pytest.raises(ValueError, match="did you mean cross_entropy"):
-        losses["crossentropy"]

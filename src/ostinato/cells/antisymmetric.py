@@ -51,7 +51,7 @@ PLAIN, GATED = Recurrence("antisymmetric", update, gates), Recurrence("antisymme
 class Antisymmetric(Cell[AntisymmetricState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H. gated: with z_t. epsilon: ε. gamma: γ."""
 
-    blocks = 1
+    gate_blocks = 1
 
     def __init__(
         self, d_in: int, d_hidden: int, gated: bool = False, epsilon: float = 0.1, gamma: float = 0.01

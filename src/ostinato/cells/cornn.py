@@ -53,7 +53,7 @@ class CoRNN(Cell[CoRNNState]):
     """
 
     recurrence = Recurrence("cornn", update, gates)
-    blocks = 1
+    gate_blocks = 1
 
     def __init__(self, d_in: int, d_hidden: int, dt: float = 0.042, gamma: float = 2.7, epsilon: float = 4.7) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ RECURRENCES = {name: Recurrence(f"elman_{name}", partial(update, f), gates) for 
 class Elman(Cell[ElmanState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H. activation: f, a name in `activations`."""
 
-    blocks = 1
+    gate_blocks = 1
 
     def __init__(self, d_in: int, d_hidden: int, activation: str = "tanh") -> None:
         super().__init__()

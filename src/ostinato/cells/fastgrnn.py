@@ -52,7 +52,7 @@ class FastGRNN(Cell[FastGRNNState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H. rank_in, rank_rec: of W and U; None: full."""
 
     recurrence = Recurrence("fastgrnn", update, gates)
-    blocks = 1
+    gate_blocks = 1
 
     def __init__(self, d_in: int, d_hidden: int, rank_in: int | None = None, rank_rec: int | None = None) -> None:
         super().__init__()

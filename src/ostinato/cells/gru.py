@@ -51,7 +51,7 @@ class GRU(Cell[GRUState]):
     """
 
     recurrence = Recurrence("gru", update, gates)
-    blocks = 3  # gates stacked in w_in and w_rec
+    gate_blocks = 3  # gates stacked in w_in and w_rec
 
     def __init__(self, d_in: int, d_hidden: int) -> None:
         super().__init__()

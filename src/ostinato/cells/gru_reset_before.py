@@ -45,7 +45,7 @@ class GRUResetBefore(Cell[GRUResetBeforeState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H."""
 
     recurrence = Recurrence("gru_reset_before", update, gates)
-    blocks = 3  # gates stacked in w_in and w_rec
+    gate_blocks = 3  # gates stacked in w_in and w_rec
 
     def __init__(self, d_in: int, d_hidden: int) -> None:
         super().__init__()

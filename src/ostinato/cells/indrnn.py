@@ -45,7 +45,7 @@ RECURRENCES = {name: Recurrence(f"indrnn_{name}", partial(update, f), gates) for
 class IndRNN(Cell[IndRNNState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H. activation: f, a name in `activations`."""
 
-    blocks = 1
+    gate_blocks = 1
 
     def __init__(self, d_in: int, d_hidden: int, activation: str = "relu") -> None:
         super().__init__()

@@ -50,7 +50,7 @@ class JANET(Cell[JANETState]):
     """
 
     recurrence = Recurrence("janet", update, gates)
-    blocks = 2  # gates stacked in w_in and w_rec
+    gate_blocks = 2  # gates stacked in w_in and w_rec
     forget_block = 0  # which of them forgets
     beta: Tensor
 

@@ -43,7 +43,7 @@ RECURRENCES = {name: Recurrence(f"jordan_{name}", update, partial(gates, f)) for
 class Jordan(Cell[JordanState]):
     """x [B, T, D] -> y [B, T, K]. Args: d_in: D. d_hidden: H. d_out: K; None: H. activation: f, as for Elman."""
 
-    blocks = 1
+    gate_blocks = 1
 
     def __init__(self, d_in: int, d_hidden: int, d_out: int | None = None, activation: str = "tanh") -> None:
         super().__init__()

@@ -59,7 +59,7 @@ class LayerNormGRU(Cell[LayerNormGRUState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H."""
 
     recurrence = Recurrence("layernorm_gru", update, gates)
-    blocks = 3  # gates stacked in w_in and w_rec
+    gate_blocks = 3  # gates stacked in w_in and w_rec
 
     def __init__(self, d_in: int, d_hidden: int) -> None:
         super().__init__()

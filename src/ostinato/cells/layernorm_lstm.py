@@ -59,7 +59,7 @@ class LayerNormLSTM(Cell[LayerNormLSTMState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H. forget_bias: as for LSTM. gain_rec: α_1 at the start."""
 
     recurrence = Recurrence("layernorm_lstm", update, gates)
-    blocks = 4  # gates stacked in w_in and w_rec
+    gate_blocks = 4  # gates stacked in w_in and w_rec
     forget_block = 1  # which of them forgets
 
     def __init__(self, d_in: int, d_hidden: int, forget_bias: float = 1.0, gain_rec: float = 0.1) -> None:

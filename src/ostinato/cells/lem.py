@@ -53,7 +53,7 @@ class LEM(Cell[LEMState]):
     """x [B, T, D] -> y [B, T, H]. Args: d_in: D. d_hidden: H. dt: Δt, the largest time step; in (0, 1] it is stable."""
 
     recurrence = Recurrence("lem", update, gates)
-    blocks = 4  # gates stacked in w_in and w_rec
+    gate_blocks = 4  # gates stacked in w_in and w_rec
 
     def __init__(self, d_in: int, d_hidden: int, dt: float = 1.0) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ class LiGRU(Cell[LiGRUState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H."""
 
     recurrence = Recurrence("ligru", update, gates)
-    blocks = 2  # gates stacked in w_in and w_rec
+    gate_blocks = 2  # gates stacked in w_in and w_rec
 
     def __init__(self, d_in: int, d_hidden: int) -> None:
         super().__init__()

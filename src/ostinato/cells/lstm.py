@@ -52,7 +52,7 @@ class LSTM(Cell[LSTMState]):
     """
 
     recurrence = Recurrence("lstm", update, gates)
-    blocks = 4  # gates stacked in w_in and w_rec
+    gate_blocks = 4  # gates stacked in w_in and w_rec
     forget_block = 1  # which of them forgets
 
     def __init__(self, d_in: int, d_hidden: int, forget_bias: float = 1.0) -> None:

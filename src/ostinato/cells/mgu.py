@@ -40,7 +40,7 @@ class MGU(Cell[MGUState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H."""
 
     recurrence = Recurrence("mgu", update, gates)
-    blocks = 2  # gates stacked in w_in and w_rec
+    gate_blocks = 2  # gates stacked in w_in and w_rec
 
     def __init__(self, d_in: int, d_hidden: int) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ class ProjectedLSTM(Cell[ProjectedLSTMState]):
     """x [B, T, D] -> h [B, T, P]. Args: d_in: D. d_hidden: H. d_proj: P; None: H. forget_bias: as for LSTM."""
 
     recurrence = Recurrence("projected_lstm", update, gates)
-    blocks = 4  # gates stacked in w_in and w_rec
+    gate_blocks = 4  # gates stacked in w_in and w_rec
     forget_block = 1  # which of them forgets
 
     def __init__(self, d_in: int, d_hidden: int, d_proj: int | None = None, forget_bias: float = 1.0) -> None:

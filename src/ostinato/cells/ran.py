@@ -57,7 +57,7 @@ RECURRENCES = {
 class RAN(Cell[RANState]):
     """x [B, T, D] -> h [B, T, H]. Args: d_in: D. d_hidden: H. activation: g, as for Elman. forget_bias: as for LSTM."""
 
-    blocks = 2  # gates stacked in w_in and w_rec
+    gate_blocks = 2  # gates stacked in w_in and w_rec
     forget_block = 1  # which of them forgets
 
     def __init__(self, d_in: int, d_hidden: int, activation: str = "tanh", forget_bias: float = 1.0) -> None:

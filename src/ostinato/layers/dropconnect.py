@@ -37,7 +37,7 @@ class DropConnect(Cell[Any]):
         self.p = chance(p)
 
     @property
-    def recurrence(self) -> Recurrence:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def recurrence(self) -> Recurrence:
         return self.cell.recurrence
 
     def initial_state(self, batch: int) -> Any:

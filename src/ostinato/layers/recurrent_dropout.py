@@ -75,7 +75,7 @@ class RecurrentDropout(Cell[Any]):
         self.variants = variants(cell, lambda inner: masked(inner, self.numbers))
 
     @property
-    def recurrence(self) -> Recurrence:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def recurrence(self) -> Recurrence:
         inner, drops = self.cell.recurrence, self.training and self.numbers
         return self.variants.get(inner) or masked(inner, self.numbers) if drops else inner
 

@@ -80,7 +80,7 @@ class Zoneout(Cell[Any]):
         self.variants = variants(cell, lambda inner: zoned(inner, self.numbers))
 
     @property
-    def recurrence(self) -> Recurrence:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def recurrence(self) -> Recurrence:
         inner = self.cell.recurrence
         return self.variants.get(inner) or zoned(inner, self.numbers) if self.numbers else inner
 

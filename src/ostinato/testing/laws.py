@@ -13,8 +13,9 @@ from torch import Tensor
 from .. import tree
 from .cases import STEPS, Case, broken, gradients, law, same
 from .derivatives import law_gradients_are_right, law_torch_func
+from .linear import law_linear_means_linear
 from .parity import compare
-from .streaming import law_causality, law_exported_step_is_step, law_split_is_whole, law_step_is_scan
+from .streaming import law_any_length, law_causality, law_exported_step_is_step, law_split_is_whole, law_step_is_scan
 
 LENGTHS = (7, 4, 1, 0)
 RESETS = ((0, 3), (1, 0), (1, 2), (1, 5), (3, 4))  # (row, step)
@@ -189,9 +190,11 @@ LAWS: tuple[Callable[[Case], None], ...] = (
     law_split_is_whole,
     law_padding_changes_nothing,
     law_a_reset_begins_a_sequence,
+    law_linear_means_linear,
     law_gradients_are_right,
     law_kernels_equal_the_walk,
+    law_any_length,
     law_torch_func,
     law_exported_step_is_step,
 )
-STREAMING = frozenset({law_causality, law_step_is_scan, law_split_is_whole, law_exported_step_is_step})
+STREAMING = frozenset({law_causality, law_step_is_scan, law_split_is_whole, law_any_length, law_exported_step_is_step})

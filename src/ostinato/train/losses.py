@@ -1,4 +1,4 @@
-"""Losses by name, with a loud check where torch's own give a plausible wrong number (lecture S2 section 2.3).
+"""Losses for loops of your own: a loud check where torch gives a plausible wrong number (lecture S2 section 2.3).
 
 A loss is a mean over the items that count; `lengths` [B] leaves out what is padding in [B, T, ...]. The likelihood
 of a sequence is a product, so its logarithm, and with it the loss, is a SUM over the items.
@@ -7,10 +7,6 @@ of a sequence is a product, so its logarithm, and with it the loss, is a SUM ove
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from ..registry import Registry
-
-losses = Registry("loss")
 
 
 def _counted(each: Tensor, lengths: Tensor | None) -> Tensor:
@@ -32,7 +28,6 @@ def _log_probabilities(x: Tensor, who: str) -> None:
         )
 
 
-@losses.register("mse")
 def mse(predicted: Tensor, wanted: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Mean squared error of [B, T, D] (or [B, D]) against the same shape.
 
@@ -44,14 +39,12 @@ def mse(predicted: Tensor, wanted: Tensor, lengths: Tensor | None = None) -> Ten
     return _counted((predicted - wanted).square().mean(-1), lengths)
 
 
-@losses.register("cross_entropy")
 def cross_entropy(logits: Tensor, wanted: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Mean cross-entropy in nats of softmax(logits [B, T, V] or [B, V]) against class ids int64 [B, T] or [B]."""
     each = F.cross_entropy(logits.flatten(0, -2), wanted.flatten(), reduction="none")
     return _counted(each.view(wanted.shape), lengths)
 
 
-@losses.register("nll")
 def nll(log_probabilities: Tensor, wanted: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Mean negative log-likelihood in nats of class ids under log-probabilities [B, T, V] or [B, V].
 
@@ -62,7 +55,6 @@ def nll(log_probabilities: Tensor, wanted: Tensor, lengths: Tensor | None = None
     return _counted(-log_probabilities.gather(-1, wanted[..., None])[..., 0], lengths)
 
 
-@losses.register("kl")
 def kl(log_probabilities: Tensor, wanted: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Mean Kullback-Leibler divergence KL(wanted || predicted) in nats, both log-probabilities [B, T, V] or [B, V].
 
