@@ -116,6 +116,8 @@ class _Legaliser:
         if lies(n) or (accumulates(n) and n in self.stores):
             n = self._copy(n, target)
         self.stores.setdefault(n, []).append(target)
+        if accumulates(n):
+            self.place[n] = target
         return n
 
     def lay(self, n: Node) -> None:
