@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "ostinato"
 FLOORS = [
-    {"tree", "registry", "storage"},
+    {"tree", "matching", "registry", "storage"},
     {"data"},
     {"kernels", "train", "metrics"},
     {"recurrence"},
@@ -20,7 +20,16 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-KERNELS = [{"table"}, {"lower"}, {"torch", "cpu", "triton"}, {"dispatch"}, {"loss", "chance"}]
+KERNELS = [
+    {"table"},
+    {"step_reads"},
+    {"step_walk"},
+    {"step_identity"},
+    {"lower"},
+    {"torch", "cpu", "triton"},
+    {"dispatch"},
+    {"loss", "chance"},
+]
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 

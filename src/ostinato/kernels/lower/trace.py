@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ...matching import Mismatch, matched, must_be_tensor
 from .record import record
 from .synonyms import SYNONYMS
 from .vocabulary import Outside, name_of
@@ -69,6 +70,7 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
 
     inputs = (pytree.tree_map(batch, drive), pytree.tree_map(batch, state), *(torch.empty_like(w) for w in weights))
     n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
+    step = _built_alike(step)
     with of_batch(rows):
         graph = _graph(step, inputs, gradients)
         graph.eliminate_dead_code()
@@ -89,6 +91,20 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         out=next(results), new_state=take(results, n_state),
         ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
     )  # fmt: skip
+
+
+def _built_alike(step: Step) -> Step:
+    """The step, whose new state has its leaves where the old one has them."""
+
+    def alike(drive: Any, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
+        try:
+            out, after = step(drive, state, *weights)
+            must_be_tensor(out)
+            return out, matched(after, state, "the state after the step", "the state before it")
+        except Mismatch as error:
+            raise Outside("", str(error)) from error
+
+    return alike
 
 
 @contextmanager
