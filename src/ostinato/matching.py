@@ -1,18 +1,16 @@
 """Trees that stand for one another: leaves are matched by the structure, so by key in a dict, never by position."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
-
-T = TypeVar("T")
 
 
 class Mismatch(ValueError):
     """A tree that cannot stand for another one; the message says how both are built."""
 
 
-def matched(tree: Any, like: T, what: str, of: str = "the state") -> T:
+def matched(tree: Any, like: Any, what: str, of: str = "the state") -> Any:
     """`tree` built as `like` is: the leaves of a dict come in its order.
 
     Args:
@@ -22,7 +20,7 @@ def matched(tree: Any, like: T, what: str, of: str = "the state") -> T:
         Mismatch: it is of another structure, or a leaf is no tensor.
     """
     if isinstance(tree, Tensor) and isinstance(like, Tensor):
-        return tree  # type: ignore[return-value]
+        return tree
     # What most states are, without a walk: each step of the reference loop asks.
     alike = type(tree) is type(like) and isinstance(tree, tuple) and isinstance(like, tuple) and len(tree) == len(like)
     if alike and all(isinstance(leaf, Tensor) for leaf in (*tree, *like)):

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...matching import Mismatch, matched, must_be_tensor
+from .batch import batch_as_number, without_batch
 from .record import record
 from .synonyms import SYNONYMS
 from .vocabulary import Outside, name_of
@@ -49,6 +50,7 @@ class Trace:
     ddrive: list[Any]  # gradients; None where nothing depends
     dbefore: list[Any]
     dweights: list[Any]
+    of_batch: str = ""  # why the step is not the same for any number of rows, in words
 
 
 def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradients: bool = True) -> Trace:
@@ -63,16 +65,20 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         Outside: the step cannot be traced: it branches on values, say.
     """
     taken = {size for t in (*pytree.tree_leaves((drive, state)), *weights) for size in t.shape}
-    rows = next(size for size in _ODD_SIZES if size not in taken)
-
-    def batch(row: Tensor) -> Tensor:
-        return row.new_empty(rows, *row.shape)
-
-    inputs = (pytree.tree_map(batch, drive), pytree.tree_map(batch, state), *(torch.empty_like(w) for w in weights))
-    n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
+    rows, other = [size for size in _ODD_SIZES if size not in taken][:2]
     step = _built_alike(step)
+
+    def inputs(rows: int) -> Any:
+        trees = pytree.tree_map(lambda row: row.new_empty(rows, *row.shape), (drive, state))
+        return *trees, *(torch.empty_like(w) for w in weights)
+
+    def graphs(rows: int, gradients: bool) -> fx.Graph:
+        return _graph(step, inputs(rows), gradients)
+
+    n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
     with of_batch(rows):
-        graph = _graph(step, inputs, gradients)
+        graph = graphs(rows, gradients)
+        on_rows = without_batch(graph, rows, 1 + n_state) or batch_as_number(graphs, graph, rows, other, gradients)
         graph.eliminate_dead_code()
         _check_constants(graph)
     holders = iter([node for node in graph.nodes if node.op == "placeholder"])
@@ -90,6 +96,7 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         cot=take(holders, int(gradients)), dstate=take(holders, n_state if gradients else 0),
         out=next(results), new_state=take(results, n_state),
         ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
+        of_batch=on_rows,
     )  # fmt: skip
 
 
