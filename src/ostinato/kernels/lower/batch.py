@@ -91,7 +91,7 @@ def _differs(first: fx.Graph, rows: int, second: fx.Graph, others: int) -> fx.No
         if a.target is not b.target or a.kwargs.keys() != b.kwargs.keys():
             return a
         named = {argument.name: argument for argument in getattr(a.target, "_schema", _Empty).arguments}
-        sizes = {n for n, argument in named.items() if "SymInt" in str(argument.real_type) and n not in _NO_SIZES}
+        sizes = {n for n, argument in named.items() if "int" in str(argument.real_type) and n not in _NO_SIZES}
         pairs = [*zip(named or itertools.repeat(""), a.args, b.args, strict=False)]
         pairs += [(name, x, b.kwargs[name]) for name, x in a.kwargs.items()]
         if len(a.args) != len(b.args) or not all(same(x, y, name in sizes) for name, x, y in pairs):

@@ -65,7 +65,7 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         Outside: the step cannot be traced: it branches on values, say.
     """
     taken = {size for t in (*pytree.tree_leaves((drive, state)), *weights) for size in t.shape}
-    rows, other = [size for size in _ODD_SIZES if size not in taken][:2]
+    rows = next(size for size in _ODD_SIZES if size not in taken)
     step = _built_alike(step)
 
     def inputs(rows: int) -> Any:
@@ -78,7 +78,7 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
     n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
     with of_batch(rows):
         graph = graphs(rows, gradients)
-        on_rows = without_batch(graph, rows, 1 + n_state) or batch_as_number(graphs, graph, rows, other, gradients)
+        on_rows = without_batch(graph, rows, 1 + n_state) or batch_as_number(graphs, graph, rows, rows + 1, gradients)
         graph.eliminate_dead_code()
         _check_constants(graph)
     holders = iter([node for node in graph.nodes if node.op == "placeholder"])
