@@ -69,7 +69,8 @@ class Derived:
     ) -> None:  # fmt: skip
         self.recurrence, self.machine = recurrence, machine
         self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
-        self.plan = plan(read(trace(step_of(recurrence), drive, state, weights, gradients)))
+        replayed = getattr(recurrence, "replayed", False)
+        self.plan = plan(read(trace(step_of(recurrence), drive, state, weights, gradients, replayed)))
         self.trace = self.plan.reading.trace
         self.names = ("forward", "backward", "inference") if gradients else ("inference",)
         self.inside = {i: n for i, n in features.items() if not self._backward_wants(f"drive{i}")}

@@ -53,13 +53,16 @@ class Trace:
     of_batch: str = ""  # why the step is not the same for any number of rows, in words
 
 
-def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradients: bool = True) -> Trace:
+def trace(
+    step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradients: bool = True, replayed: bool = False
+) -> Trace:  # fmt: skip
     """Traces a step.
 
     Args:
         drive, state: trees of one row each: tensors [features], whose values do not matter.
         weights: tensors.
         gradients: False: the step alone; all gradients are None.
+        replayed: the step replays a trace, in which the size that marks the batch has become a number.
 
     Raises:
         Outside: the step cannot be traced: it branches on values, say.
@@ -78,7 +81,9 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
     n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
     with of_batch(rows):
         graph = graphs(rows, gradients)
-        on_rows = without_batch(graph, rows, 1 + n_state) or batch_as_number(graphs, graph, rows, rows + 1, gradients)
+        on_rows = without_batch(graph, rows, 1 + n_state)
+        if not on_rows and not replayed:
+            on_rows = batch_as_number(graphs, graph, rows, rows + 1, gradients)
         graph.eliminate_dead_code()
         _check_constants(graph)
     holders = iter([node for node in graph.nodes if node.op == "placeholder"])
