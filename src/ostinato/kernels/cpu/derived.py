@@ -67,9 +67,8 @@ class Derived:
         self, recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine,
         gradients: bool = True, features: Mapping[int, int] = MappingProxyType({}),
     ) -> None:  # fmt: skip
-        self.recurrence, self.machine = recurrence, machine
+        self.recurrence, self.machine, replayed = recurrence, machine, getattr(recurrence, "replayed", False)
         self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
-        replayed = getattr(recurrence, "replayed", False)
         self.plan = plan(read(trace(step_of(recurrence), drive, state, weights, gradients, replayed)))
         self.trace = self.plan.reading.trace
         self.names = ("forward", "backward", "inference") if gradients else ("inference",)
