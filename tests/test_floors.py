@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "ostinato"
 FLOORS = [
-    {"tree", "registry", "storage"},
+    {"tree", "matching", "registry", "storage"},
     {"data"},
     {"kernels", "train", "metrics"},
     {"recurrence"},
@@ -22,6 +22,9 @@ FLOORS = [
 ]
 KERNELS = [
     {"table"},
+    {"step_reads"},
+    {"step_walk"},
+    {"step_identity"},
     {"ir"},
     {"lower"},
     {"passes"},

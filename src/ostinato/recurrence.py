@@ -12,6 +12,8 @@ from torch.utils import _pytree as pytree
 from . import kernels, tree
 from .kernels import Affine as Affine
 from .kernels import Call
+from .kernels.table import inputs
+from .matching import matched, must_be_tensor, must_hold_tensors
 
 
 class Step(NamedTuple):
@@ -46,9 +48,15 @@ class Recurrence:
         object.__setattr__(self, "_itself", _Itself(self))
 
     def step(self, drive: Any, state: Any, *weights: Tensor) -> Step:
-        """One step from a drive whose leaves are [B, ...]."""
+        """One step from a drive whose leaves are [B, ...].
+
+        Raises:
+            ValueError: the output is not one tensor, or the state after the step is not built as the one before.
+        """
         gates = drive if self.gates is None else self.gates(drive, state, *weights)
-        return Step(*self.update(gates, state), gates)
+        out, after = self.update(gates, state)
+        must_be_tensor(out)
+        return Step(out, matched(after, state, "the state after the step", "the state before it"), gates)
 
     def walk(
         self,
@@ -67,7 +75,11 @@ class Recurrence:
             lengths: [B] int64. Past its length a row rests: same state, output zero.
             resets: [B, T] bool. A new sequence begins AT that step, from `initial`.
             initial: the state that a reset returns to; zeros when None.
+
+        Raises:
+            ValueError: a tree is not built as the state is, or a leaf of one is no tensor.
         """
+        initial = _fitting(drive, state, initial)
         drive = kernels.computed(drive if lengths is None else _within(drive, lengths))
         fresh = tree.map(torch.zeros_like, state) if initial is None else initial
         for t in range(tree.leaves(drive)[0].shape[1]):
@@ -92,7 +104,7 @@ class Recurrence:
 
         Runs the fastest kernel that takes the call, else the walk; `explain` says which.
         """
-        call = Call(self, drive, state, weights, lengths, resets, initial)
+        call = Call(self, drive, state, weights, lengths, resets, _fitting(drive, state, initial))
         if not torch.compiler.is_compiling():
             return _scan(call)
         from .kernels.cpu import opaque
@@ -111,10 +123,20 @@ class Recurrence:
 
 def scans(calls: Sequence[Call]) -> list[tuple[Tensor, Any]]:
     """Scans that do not depend on each other, such as two directions, as `Recurrence.scan`: at once where it pays."""
+    calls = [call._replace(initial=_fitting(call.drive, call.state, call.initial)) for call in calls]
     alone = len(calls) == 1 or torch.compiler.is_compiling()
     if alone or (found := kernels.at_once(calls)) is None:
         return [call.recurrence.scan(*call.arguments, **call.options) for call in calls]
     return found
+
+
+def _fitting(drive: Any, state: Any, initial: Any) -> Any:
+    """What a reset returns to, its leaves in the order of the state's."""
+    must_hold_tensors(inputs(drive), "the drive")
+    must_hold_tensors(state, "the state")
+    if initial is None:
+        return None
+    return matched(initial, state, "initial")
 
 
 def _scan(call: Call) -> tuple[Tensor, Any]:

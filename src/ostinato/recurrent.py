@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from . import tree
+from .matching import matched
 from .recurrence import Call, Recurrence, Step
 
 S = TypeVar("S")
@@ -44,20 +45,22 @@ class Layer(nn.Module, ABC):
         """
         _check(x, lengths, resets)
         if state is not None and not torch.compiler.is_compiling():
-            self._check_state(state)
+            state = self._checked(state)
         # Zeros, so that whatever fills the padding (NaN too) gets no weight in a sum of gradients.
         x = tree.masked(x, lengths)
         return self.scan(x, self.initial_state(x.shape[0]) if state is None else state, lengths, resets)
 
-    def _check_state(self, state: Any) -> None:
-        """Raises ValueError where a state is of another kind than this layer's."""
-        kind = type(self.initial_state(1))
+    def _checked(self, state: Any) -> Any:
+        """A state, its leaves in this layer's order. Raises ValueError where it is not built as this layer's."""
+        own = self.initial_state(1)
+        kind = type(own)
         if type(state) is not kind:
             fields = f"({', '.join(kind._fields)})" if hasattr(kind, "_fields") else ""  # type: ignore[attr-defined]
             raise ValueError(
                 f"the state of this {type(self).__name__} is a {kind.__name__}{fields}, as `initial_state` and each "
                 f"call give it, and came as a {type(state).__name__}"
             )
+        return matched(state, own, "the state", f"the initial one of this {type(self).__name__}")
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One time step of x [B, D] or ids [B]: a sequence of length one.

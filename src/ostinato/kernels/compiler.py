@@ -89,7 +89,7 @@ class CompiledStep:
 
 def compile_step(
     step: Step, drive: Any, state: Any, weights: Sequence[Tensor], lanes: int, gradients: bool = True,
-    features: Mapping[int, int] = MappingProxyType({}),
+    features: Mapping[int, int] = MappingProxyType({}), replayed: bool = False,
 ) -> CompiledStep:  # fmt: skip
     """Compiles a step for one choice of widths.
 
@@ -100,11 +100,12 @@ def compile_step(
         gradients: False: the step alone is compiled, in the direction "inference".
         features: of x, by the number of each leaf of the drive that is a product with it, x W + b: forward then makes
             that in small parts, if backward does not want it.
+        replayed: whether the step is a trace run again, whose sizes of the batch are numbers.
 
     Raises:
         Outside: an operation of the step is outside the vocabulary.
     """
-    traced = trace(step, drive, state, weights, gradients)
+    traced = trace(step, drive, state, weights, gradients, replayed)
     reading = read(traced)
     if VERIFY:
         verify_reading(reading)

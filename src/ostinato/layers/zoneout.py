@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import tree
 from ..kernels.chance import bernoulli
+from ..matching import matched
 from ..recurrence import Recurrence
 from ..recurrent import Cell
 from .chances import chance, chances, only_cell
@@ -39,11 +40,14 @@ def gates(inner: Recurrence, drive: ZoneoutDrive, state: Any, *weights: Tensor) 
 
 def update(inner: Recurrence, numbers: tuple[int, ...], gates: ZoneoutGates, state: Any) -> tuple[Tensor, Any]:
     out, new = inner.update(gates.inner, state)
-    old, leaves = tree.leaves(state), tree.leaves(new)
+    old, leaves = (
+        tree.leaves(state),
+        tree.leaves(matched(new, state, "the state after the step", "the state before it")),
+    )
     shown = next((i for i, leaf in enumerate(leaves) if leaf is out), None)
     for i, kept in zip(numbers, gates.kept, strict=True):
         leaves[i] = kept * old[i] + (1 - kept) * leaves[i]
-    return out if shown is None else leaves[shown], tree.like(new, leaves)
+    return out if shown is None else leaves[shown], tree.like(state, leaves)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import tree
+from ..matching import matched
 from ..recurrent import Layer, Recurrent, must_stream
 from ..train import checkpoint
 from .given import fingerprint, tensor
@@ -143,7 +144,8 @@ class Session:
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        leaves = {f"state.{i}": leaf for i, leaf in enumerate(tree.leaves(self.state))}
+        state = matched(self.state, self.model.initial_state(self.batch), "the state", "the initial one")
+        leaves = {f"state.{i}": leaf for i, leaf in enumerate(tree.leaves(state))}
         meta = {"kind": "session", "steps": self.steps, "batch": self.batch, "model": self._print()}
         checkpoint.save(Path(path), leaves, meta | {"weights": self.weights, "extra": dict(extra or {})})
 

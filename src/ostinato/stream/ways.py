@@ -9,6 +9,7 @@ from torch.func import functional_call
 from .. import tree
 from ..kernels import REFERENCE, Outside, backend
 from ..kernels.cpu.runtime.cpu_features import has_avx512_bf16
+from ..matching import matched
 from ..recurrent import Recurrent
 
 
@@ -100,7 +101,7 @@ class Compiled:
         return tree.like(self._start, [mine.view_as(theirs) for mine, theirs in leaves])
 
     def load(self, state: Any) -> None:
-        self.stream.load(tree.leaves(state))
+        self.stream.load(tree.leaves(matched(state, self._start, "the state", "this session's")))
 
     def fork(self) -> "Compiled":
         other = Compiled(type(self.stream)(self.stream.kernel, self.stream.rows), self._start)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from ... import tree
 from ..lower.evaluate import Evaluated
 from ..lower.trace import Step, Trace, trace
-from ..lower.vocabulary import features, name_of
+from ..lower.vocabulary import Outside, features, name_of
 
 # What leaves a row as it is, but for axes of size 1.
 _VIEWS = frozenset(("view", "reshape", "_unsafe_view", "clone", "alias", "detach", "squeeze", "unsqueeze"))
@@ -37,11 +38,13 @@ def ahead(step: Step, x: Tensor, state: Any, weights: Sequence[Tensor]) -> Ahead
         x, state: one row: [features], or [] for a token's number; the state is a tree of such.
 
     Raises:
-        Outside: the step cannot be traced.
+        Outside: the step cannot be traced, or hangs on the number of rows.
     """
     if x.dim() != 1:
         return None
     found = trace(step, x, state, weights, gradients=False)
+    if found.of_batch:
+        raise Outside("", found.of_batch)
     products = _products(found)
     if not products:
         return None
@@ -95,6 +98,6 @@ def _rest(found: Trace, products: Sequence[fx.Node], wanted: set[fx.Node]) -> St
             # In the order of the trace: an operation may overwrite what another read before.
             if node.op == "call_function" and node in wanted:
                 value(node)
-        return value(found.out), [value(node) for node in found.new_state]
+        return value(found.out), tree.like(state, [value(node) for node in found.new_state])
 
     return step

@@ -65,10 +65,10 @@ class Derived:
         self, recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor], machine: Machine,
         gradients: bool = True, features: Mapping[int, int] = MappingProxyType({}),
     ) -> None:  # fmt: skip
-        self.recurrence, self.machine = recurrence, machine
+        self.recurrence, self.machine, replayed = recurrence, machine, getattr(recurrence, "replayed", False)
         self.drive_spec, self.state_spec = pytree.tree_structure(drive), pytree.tree_structure(state)
         step, lanes = step_of(recurrence), machine.lanes
-        self.compiled = compile_step(step, drive, state, weights, lanes, gradients, features)
+        self.compiled = compile_step(step, drive, state, weights, lanes, gradients, features, replayed)
         self.trace = self.plan.reading.trace
 
     @property

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from ... import tree
 from ..lower import Outside, written_at
+from ..step_identity import identity
 from ..table import Affine, Call, inputs, is_affine, leaves
 from . import operators
 from .autograd import Laid, Product, Scan, forward, in_turns
@@ -116,7 +117,11 @@ def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
     watched, mixed = _watched(drive, weights), torch.is_autocast_enabled("cpu")
     dtype = torch.float32 if mixed else inputs(drive)[0].dtype
     kind = (dtype, "bfloat16" if mixed and not watched else None, watched)
-    key = (recurrence.gates, recurrence.update, kind, _widths(drive, 2), _widths(state, 1), _widths(tuple(weights), 0))
+    try:
+        read = _read(recurrence)
+    except Outside as error:
+        return str(error)
+    key = (read, kind, _widths(drive, 2), _widths(state, 1), _widths(tuple(weights), 0))
     if (found := _DERIVED.get(key)) is None:
         products = {} if watched else {i: d for i, d in enumerate(leaves(drive)) if isinstance(d, Affine)}
         features = {i: int(product.weight.shape[1]) for i, product in products.items()}
@@ -124,10 +129,21 @@ def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
         # In a thread of its own: whatever traces or transforms this call would follow the derivation too.
         with ThreadPoolExecutor(1) as alone:
             found = alone.submit(_derive, recurrence, *described).result()
+        if isinstance(found, Derived) and read != _read(recurrence):
+            found = "its step changes what it reads (a counter, a list); what changes from step to step is its state"
         while len(_DERIVED) >= _MOST:
             del _DERIVED[next(iter(_DERIVED))]
         _DERIVED[key] = found
     return found
+
+
+def _read(recurrence: Any) -> Any:
+    """What a step reads besides its arguments, to compare.
+
+    Raises:
+        Outside: it reads what cannot be compared.
+    """
+    return identity(recurrence.gates), identity(recurrence.update), torch.get_default_dtype()
 
 
 def _widths(tree: Any, axes: int) -> Any:

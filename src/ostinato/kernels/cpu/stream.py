@@ -32,6 +32,7 @@ class Whole(NamedTuple):
     """A step of any model, with the interface of a recurrence."""
 
     function: Callable[..., tuple[Tensor, Any]]  # (x, state, *weights) -> (y, state)
+    replayed: bool = False  # see `trace`
 
     def step(self, x: Any, state: Any, *weights: Tensor) -> tuple[Tensor, Any, None]:
         return *self.function(x, state, *weights), None
@@ -59,7 +60,7 @@ class StreamKernel:
         self.dtype = weights[0].dtype
         self.machine = machine(self.dtype, products)
         first = ahead(step_of(Whole(function)), x, state, weights)
-        whole = Whole(function) if first is None else Whole(first.step)
+        whole = Whole(function) if first is None else Whole(first.step, replayed=True)
         derived = Derived(
             whole, x if first is None else first.drive(x), state, weights, self.machine, gradients=False,
             features={} if first is None else {0: len(x)},

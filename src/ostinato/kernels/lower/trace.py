@@ -17,6 +17,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ...matching import Mismatch, matched, must_be_tensor
+from .batch import batch_as_number, without_batch
 from .record import record
 from .synonyms import SYNONYMS
 from .vocabulary import Outside, name_of
@@ -48,29 +50,40 @@ class Trace:
     ddrive: list[Any]  # gradients; None where nothing depends
     dbefore: list[Any]
     dweights: list[Any]
+    of_batch: str = ""  # why the step is not the same for any number of rows, in words
 
 
-def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradients: bool = True) -> Trace:
+def trace(
+    step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradients: bool = True, replayed: bool = False
+) -> Trace:  # fmt: skip
     """Traces a step.
 
     Args:
         drive, state: trees of one row each: tensors [features], whose values do not matter.
         weights: tensors.
         gradients: False: the step alone; all gradients are None.
+        replayed: the step replays a trace, in which the size that marks the batch has become a number.
 
     Raises:
         Outside: the step cannot be traced: it branches on values, say.
     """
     taken = {size for t in (*pytree.tree_leaves((drive, state)), *weights) for size in t.shape}
     rows = next(size for size in _ODD_SIZES if size not in taken)
+    step = _built_alike(step)
 
-    def batch(row: Tensor) -> Tensor:
-        return row.new_empty(rows, *row.shape)
+    def inputs(rows: int) -> Any:
+        trees = pytree.tree_map(lambda row: row.new_empty(rows, *row.shape), (drive, state))
+        return *trees, *(torch.empty_like(w) for w in weights)
 
-    inputs = (pytree.tree_map(batch, drive), pytree.tree_map(batch, state), *(torch.empty_like(w) for w in weights))
+    def graphs(rows: int, gradients: bool) -> fx.Graph:
+        return _graph(step, inputs(rows), gradients)
+
     n_drive, n_state = len(pytree.tree_leaves(drive)), len(pytree.tree_leaves(state))
     with of_batch(rows):
-        graph = _graph(step, inputs, gradients)
+        graph = graphs(rows, gradients)
+        on_rows = without_batch(graph, rows, 1 + n_state)
+        if not on_rows and not replayed:
+            on_rows = batch_as_number(graphs, graph, rows, rows + 1, gradients)
         graph.eliminate_dead_code()
         _check_constants(graph)
     holders = iter([node for node in graph.nodes if node.op == "placeholder"])
@@ -88,7 +101,22 @@ def trace(step: Step, drive: Any, state: Any, weights: Sequence[Tensor], gradien
         cot=take(holders, int(gradients)), dstate=take(holders, n_state if gradients else 0),
         out=next(results), new_state=take(results, n_state),
         ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
+        of_batch=on_rows,
     )  # fmt: skip
+
+
+def _built_alike(step: Step) -> Step:
+    """The step, whose new state has its leaves where the old one has them."""
+
+    def alike(drive: Any, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
+        try:
+            out, after = step(drive, state, *weights)
+            must_be_tensor(out)
+            return out, matched(after, state, "the state after the step", "the state before it")
+        except Mismatch as error:
+            raise Outside("", str(error)) from error
+
+    return alike
 
 
 @contextmanager
