@@ -38,6 +38,7 @@ def main(words: list[str]) -> int:
             examples.setdefault(key, step)
             if outcome.kind in FAULTS and sum(k == key for _, k in broken) < given.minimise:
                 broken.append(((step, compiled), key))
+                print(f"{outcome.kind}: {outcome.why} (gap {outcome.gap:.1e})\n{step.source}", flush=True)
             if (done := counts.total()) % 100 == 0:
                 print(f"{done} steps: {told(counts)}", flush=True)
         print(f"\n{counts.total()} steps: {told(counts)}\n")
@@ -84,7 +85,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--compiled", type=int, default=100, help="how many of them as machine code (default 100)")
     parser.add_argument("--axes", type=int, choices=(1, 2, 3), default=3, help="of features, at most (default 3)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="draw no more steps after so long")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds for one step, or it hangs (default 60)")
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds of computing for one step, or it hangs (default 60)"
+    )
     parser.add_argument("--processes", type=int, default=2, help="side by side (default 2)")
     parser.add_argument("--minimise", type=int, default=MINIMISED, help="faults of a kind made small (default 3)")
     return parser.parse_args(words)

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
 from plain_machine import Plain
-from random_steps.compare import FAULTS, Outcome, compare, reason
+from random_steps.compare import FAULTS, NUDGE, Outcome, compare, inputs, reason
 from random_steps.grammar import case
 from random_steps.program import Call, Case, Instruction, Program, leaves_of, tree_of
 from random_steps.smaller import smallest
 
-drawn = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+drawn = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example]
+)
 
 
 @st.composite
@@ -27,14 +30,19 @@ def cases(draw: Any, axes: int = 3) -> Case:
 
 
 class Flat(Plain):
-    """A broken machine: its tanh is flat a little too early."""
+    """A broken machine: its tanh is a little too flat."""
 
     def scope(self) -> dict[str, Any]:
-        return super().scope() | {"v_tanh": lambda x: np.clip(np.tanh(x), -0.9, 0.9)}
+        return super().scope() | {"v_tanh": lambda x: 0.99 * np.tanh(x)}
+
+
+def breaks(step: Case) -> bool:
+    """By that tanh alone: what is wrong on a sound machine too is another fault."""
+    return "tanh" in step.source and compare(step, machine=Flat).kind == "wrong" and compare(step).kind == "equal"
 
 
 @given(drawn_case=cases())
-@settings(drawn, max_examples=25)
+@settings(drawn, max_examples=20)
 def test_a_random_step_is_the_loop(drawn_case: Case) -> None:
     outcome = compare(drawn_case)
     assert outcome.kind not in FAULTS, f"{outcome}\n{drawn_case.source}"
@@ -43,24 +51,21 @@ def test_a_random_step_is_the_loop(drawn_case: Case) -> None:
 def test_most_random_steps_of_rows_are_taken() -> None:
     """Or the test above would hold of a kernel that refuses everything."""
     counts: Counter[str] = Counter()
-    for seed in range(30):
+    for seed in range(24):
         step = case(random.Random(seed).randrange, axes=1)
         outcome = compare(step)
         assert outcome.kind not in FAULTS, f"{outcome}\n{step.source}"
         counts[outcome.kind] += 1
-    assert counts["equal"] >= 15, counts
+    assert counts["equal"] >= 12, counts
 
 
 def test_a_broken_machine_is_found_and_its_step_made_small() -> None:
     """Oracle: the smallest step that a wrong tanh can break is one tanh."""
 
-    def breaks(step: Case) -> bool:
-        return compare(step, machine=Flat).kind == "wrong"
-
     steps = (case(random.Random(seed).randrange, axes=1) for seed in range(1000))
-    least = smallest(next(step for step in steps if "tanh" in step.source and breaks(step)), breaks)
-    assert [line.template for line in least.program.body] in (["{0}.tanh()"], ["({0} + {1}).tanh()"])
-    assert compare(least).kind == "equal"
+    least = smallest(next(step for step in steps if breaks(step)), breaks)
+    assert len(least.program.body) == 1
+    assert "tanh" in least.program.body[0].template
 
 
 def test_hypothesis_finds_a_broken_machine_too() -> None:
@@ -69,7 +74,7 @@ def test_hypothesis_finds_a_broken_machine_too() -> None:
     @given(drawn_case=cases(axes=1))
     @settings(drawn, max_examples=60, phases=(Phase.generate, Phase.shrink))
     def holds(drawn_case: Case) -> None:
-        if "tanh" in drawn_case.source and compare(drawn_case, machine=Flat).kind == "wrong":
+        if breaks(drawn_case):
             sizes.append(len(drawn_case.program.body))
             raise AssertionError
 
@@ -91,6 +96,17 @@ def test_a_step_prints_as_source_that_one_can_paste() -> None:
 def test_outcomes_are_told_apart(template: str, kind: str) -> None:
     line = Instruction("v0", template, ("d0", "s0"))
     assert compare(Case(replace(STEP, body=(line,)), Call(lengths=True))).kind == kind
+
+
+def test_a_nudge_moves_each_number_a_little_and_no_other_thing() -> None:
+    """Or every step would look as if rounding decided."""
+    step = Case(STEP, Call(lengths=True, resets=True, initial=True))
+    (leaves, initial, options), (moved, started, same) = inputs(step), inputs(step, NUDGE)
+    for name, t in (leaves | initial).items():
+        other = (moved | started)[name]
+        assert not t.equal(other)
+        assert ((t - other).abs() <= 10 * NUDGE * t.abs()).all()
+    assert all(t.equal(same[name]) for name, t in options.items())
 
 
 @pytest.mark.parametrize("kind", ["tuple", "list", "dict", "turned", "named", "nested"])

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,7 @@ Number = Callable[[int], int]  # a number below another, by `random` or by hypot
 SIZES = (1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 64)
 ROWS, FEW = 11, 4  # of which a value is made, and again of the first: no sizes of features
 MOST = 1100  # numbers of a value, a row: the reference loop is to stay quick
+PRODUCTS = ("@", "einsum", "linear", "mm")
 LARGEST = 1e4  # of a value that is gone on with
 
 
@@ -146,8 +148,11 @@ class Grammar:
                 continue
             self.add(*line)
         new = tuple(self.next_state(i, shape) for i, shape in enumerate(states))
-        out = self.choose([*self.order[::-1][:4], *new])
-        if self.number(3):
+        # What a product takes inside "out" is kept for backward by another way than the rest.
+        products = (line for line in self.body if any(word in line.template for word in PRODUCTS))
+        factors = [name for line in products for name in line.operands if name in self.order]
+        out = self.choose(factors if factors and self.number(3) == 2 else [*self.order[::-1][:4], *new])
+        if self.number(2):
             out = self.gathered(out, new)
         program = Program(
             tuple(drives), tuple(states), tuple(self.weights), (kinds[0], kinds[1]), tuple(self.body), out, new
@@ -174,7 +179,7 @@ def living(program: Program) -> Program:
         if line.name in wanted:
             wanted.update(line.operands)
             body.append(line)
-    return Program(**(vars(program) | {"body": tuple(reversed(body))}))
+    return replace(program, body=tuple(reversed(body)))
 
 
 def case(number: Number, axes: int = 3, most: int = 12) -> Case:

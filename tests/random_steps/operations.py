@@ -9,8 +9,9 @@ Line = tuple[str, tuple[str, ...]]  # a template and its operands
 class Source(Protocol):
     """What an operation is drawn from."""
 
+    @property
+    def number(self) -> Callable[[int], int]: ...  # below another
     def choose(self, among: Sequence[str]) -> str: ...
-    def number(self, stop: int) -> int: ...
     def row(self, least: int = 0) -> str: ...  # a value with a batch and so many axes of features
     def like(self, name: str) -> str: ...  # another that broadcasts with it
     def truth(self) -> str: ...

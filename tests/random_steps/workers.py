@@ -1,6 +1,7 @@
 """Cases in processes of their own: one that crashes or hangs takes nobody with it."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
@@ -13,9 +14,17 @@ from .program import Case
 Job = tuple[Case, bool]  # compiled or not
 
 
-def _serve(pipe: Connection) -> None:
+PATIENCE = 10  # times the limit on the clock, for one that waits and computes nothing
+
+
+def _serve(pipe: Connection, limit: float) -> None:
+    """The system ends a process whose time is up, in whatever code it is: a busy machine makes nothing hang."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while (job := pipe.recv()) is not None:
-        pipe.send(compare(*job))
+        signal.setitimer(signal.ITIMER_PROF, limit)
+        outcome = compare(*job)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        pipe.send(outcome)
 
 
 class Worker:
@@ -26,7 +35,7 @@ class Worker:
         torch.set_num_threads(1)  # a team of threads would not outlive the fork
         fork = multiprocessing.get_context("fork")  # or each would import torch anew
         self.pipe, theirs = fork.Pipe()
-        self.process = fork.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process = fork.Process(target=_serve, args=(theirs, limit), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -35,14 +44,16 @@ class Worker:
         self.pipe.send(job)
 
     def late(self) -> bool:
-        return time.monotonic() - self.since > self.limit
+        return time.monotonic() - self.since > PATIENCE * self.limit
 
     def outcome(self) -> Outcome:
-        """What came back; a crash where the process has died."""
+        """What came back; where the process has died, a crash, or a hang if its time was up."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
+            if self.process.exitcode == -signal.SIGPROF:
+                return Outcome("hang", f"no result after {self.limit:g} s")
             return Outcome("crash", f"the process died, exit code {self.process.exitcode}")
 
     def close(self) -> None:
@@ -52,7 +63,7 @@ class Worker:
 
 
 class Workers:
-    """So many processes; each case has `limit` seconds."""
+    """So many processes; each case has `limit` seconds of computing."""
 
     def __init__(self, count: int, limit: float) -> None:
         self.limit, self.free, self.count = limit, list[Worker](), count
