@@ -2,6 +2,7 @@
 
 Every row checks parity first and prints no speed for a wrong answer. The contenders take turns inside one run, because
 on a shared machine only their ratio means something. The speed-up is the peer's time / ours: above 1 ours is faster.
+`python -m benchmarks fuzz --help`: random steps, for right numbers instead of speed.
 """
 
 import argparse
@@ -38,6 +39,10 @@ DTYPES = ("float32", "bfloat16")
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["fuzz"]:
+        from .fuzz import main as fuzz  # it measures no time, and wants what the tests are made of
+
+        return fuzz(sys.argv[2:])
     given = arguments()
     if given.threads:
         torch.set_num_threads(given.threads)

@@ -138,7 +138,7 @@ class Plain:
             "math": math, "ptr": lambda p: p, "at": lambda p, i: Memory(p.numbers, p.start + i), "load": load,
             "store": lambda p, i, v: store_n(p, i, v, lanes), "load_n": load_n, "store_n": store_n, "keep_n": masked,
             "gather": gather, "scatter": scatter,
-            "load1": lambda p, i: float(p.numbers[p.start + i]), "store1": store1, "num": float,
+            "load1": lambda p, i: p.numbers[p.start + i], "store1": store1, "num": np.float64,
             "spread": lambda x: np.full(lanes, x), "hsum": np.sum, "hmax": np.max, "copy": copy,
             "call_product": lambda f, *a: f(*a), "call_exact": self.exact,
             "v_neg": np.negative, "v_exp": np.exp, "v_log": np.log,
