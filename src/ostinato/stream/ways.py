@@ -9,6 +9,7 @@ from torch.func import functional_call
 from .. import tree
 from ..kernels import REFERENCE, Outside, backend
 from ..recurrent import Recurrent
+from .twin import twin
 
 
 def way(model: Recurrent[Any], x: Tensor, batch: int, weights: str | None = None) -> "Compiled | Plain":
@@ -164,7 +165,7 @@ class _Step(nn.Module):
 
 def _step(model: Recurrent[Any], names: list[str]) -> Any:
     """A model's step as a pure function: (x, state, *weights) -> (y, state)."""
-    module = _Step(model)
+    module = _Step(twin(model))  # other threads may use the model meanwhile
 
     def step(x: Tensor, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
         named = {f"model.{name}": w for name, w in zip(names, weights, strict=True)}
