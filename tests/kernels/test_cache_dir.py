@@ -93,6 +93,82 @@ def test_a_file_with_another_text_is_never_run(home: Path) -> None:
     assert file.read_text() == again.source
 
 
+@pytest.mark.parametrize("how", ["a copy", "a copy of both, under another name"])
+def test_machine_code_of_another_kernel_is_never_run(home: Path, how: str) -> None:
+    """An object knows its name and its source; oracle: what the kernel's own source says."""
+    one, two = plus(1), plus(2)
+    assert one.file and two.file
+    forget()
+    if how == "a copy":
+        two.file.with_suffix(".o").write_bytes(one.file.with_suffix(".o").read_bytes())
+        again, right = plus(2), 6.0
+    else:
+        text = two.source
+        for suffix in (".o", ".py"):
+            two.file.with_suffix(suffix).rename(one.file.with_suffix(suffix))
+        one.file.write_text(one.source)  # who copies may put the right source beside it
+        assert text != one.source
+        again, right = plus(1), 5.0
+    assert gives(again, 4) == right and hits(again) == 0
+    forget()
+    assert hits(plus(2 if how == "a copy" else 1)) == 1
+
+
+@POSIX
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_folder_above_that_others_can_write_is_not_trusted(home: Path, tmp_path: Path, level: int) -> None:
+    """Who can write there can put a folder of their own in this one's place; the sticky bit forbids that."""
+    above = [home.parent, tmp_path][level]
+    plus(1)
+    forget()
+    above.chmod(0o1777)
+    assert plus(1).file
+    forget()
+    above.chmod(0o777)
+    try:
+        in_memory(f"{above}, a folder above it, is writable by others .chmod go-w {above} closes it.")
+    finally:
+        above.chmod(0o700)
+
+
+@POSIX
+@pytest.mark.parametrize(("members", "trusted"), [([], True), (["me"], True), (["you"], False), (None, False)])
+def test_a_folder_above_that_a_group_can_write(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[str] | None, trusted: bool
+) -> None:
+    """A group of the user alone, which many systems make and leave all rights, is the user."""
+    import grp
+    import pwd
+    from types import SimpleNamespace
+
+    plus(1)
+    forget()
+    group = SimpleNamespace(gr_name="others" if members is None else "me", gr_mem=members or [])
+    monkeypatch.setattr(grp, "getgrgid", lambda _: group)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="me"))
+    if tmp_path.stat().st_gid == 0:
+        if os.getuid() != 0:
+            pytest.skip("files are of the group 0")
+        os.chown(tmp_path, -1, 12345)
+    tmp_path.chmod(0o770)
+    if trusted:
+        assert plus(1).file
+    else:
+        in_memory("is writable by others")
+
+
+@POSIX
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_above_of_somebody_else_is_not_trusted(home: Path, tmp_path: Path) -> None:
+    plus(1)
+    forget()
+    os.chown(tmp_path, 12345, -1)
+    try:
+        in_memory(f"{tmp_path}, a folder above it, belongs to another user")
+    finally:
+        os.chown(tmp_path, 0, -1)
+
+
 def age(loaded: Loaded, days: float) -> None:
     assert loaded.file
     for path in loaded.file.parent.rglob(f"{loaded.file.stem}*"):

@@ -216,13 +216,13 @@ def test_an_unknown_way_is_refused(monkeypatch: pytest.MonkeyPatch, two_threads:
 def test_without_openmp_there_is_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OSTINATO_TEAM", raising=False)
     monkeypatch.setattr(openmp, "_openmp", lambda: (None, 0, 0))
-    for cached in (openmp.library, thread_team._chosen):
+    for cached in (openmp._library, thread_team._chosen):
         cached.cache_clear()
     try:
         assert thread_team.team() == "pool"
         assert squares(3) == [0, 1, 4]
     finally:
-        for cached in (openmp.library, thread_team._chosen):
+        for cached in (openmp._library, thread_team._chosen):
             cached.cache_clear()
 
 

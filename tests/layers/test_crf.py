@@ -190,3 +190,59 @@ def test_bad_input_is_told():
     only = CRF(2, Allowed(yes, torch.zeros(2, 2, dtype=torch.bool), yes))
     with pytest.raises(ValueError, match=r"no sequence of 3 tags is allowed \(row 1\)"):
         only.decode(torch.zeros(2, 3, 2), torch.tensor([1, 3]))
+
+
+FORBIDDEN = {
+    "any after any": lambda may: may.between.fill_(False),
+    "any after one": lambda may: may.between[0].fill_(False),
+    "one after any": lambda may: may.between[:, 0].fill_(False),
+    "all but one at the start": lambda may: may.start[1:].fill_(False),
+    "all but one at the end": lambda may: may.end[:-1].fill_(False),
+    "nothing": lambda may: None,
+}
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_rows_shorter_than_the_batch_where_tags_are_forbidden(what, count, name):
+    """Oracle: the sum over all allowed paths, in float64, and autograd through it."""
+    may = Allowed(*(torch.ones(s, dtype=torch.bool) for s in ((count,), (count, count), (count,))))
+    FORBIDDEN[what](may)
+    crf, source = made(count, may), torch.Generator().manual_seed(2)
+    emissions = torch.randn(5, 4, count, generator=source, dtype=torch.float64)
+    rows, sizes, tags = [], [], torch.zeros(5, 4, dtype=torch.int64)
+    for row, size in enumerate((1, 0, 2, 3, 4)):
+        paths = [p for p in itertools.product(range(count), repeat=size) if check_path(may, p)]
+        sizes.append(size if paths else 0)  # CRF.loss refuses a row without a path
+        tags[row, : sizes[-1]] = torch.tensor((paths or [()])[-1], dtype=torch.int64)
+        rows.append(paths or [()])
+    lengths = torch.tensor(sizes)
+    e1, e2 = emissions.clone().requires_grad_(), emissions.clone().requires_grad_()
+    learnt = [crf.start, crf.between, crf.end]
+
+    def score(row, path):
+        total = sum((e2[row, t, k] for t, k in enumerate(path)), start=e2.sum() * 0)
+        total = total + sum(crf.between[i, j] for i, j in itertools.pairwise(path))
+        return total + crf.start[path[0]] + crf.end[path[-1]] if path else total
+
+    sums = [torch.stack([score(row, p) for p in paths]).logsumexp(0) for row, paths in enumerate(rows)]
+    own = [score(row, tags[row, :size].tolist()) for row, size in enumerate(sizes)]
+    want = [s - z for s, z in zip(own, sums, strict=True)]
+    with backend(name):
+        got = crf(e1, tags, lengths)
+        marginals = crf.marginals(emissions, lengths)
+    torch.testing.assert_close(got, torch.stack(want), rtol=0, atol=1e-10)
+    (share,) = torch.autograd.grad(sum(sums), e2, retain_graph=True)
+    torch.testing.assert_close(marginals, share, rtol=0, atol=1e-10)
+    options = {"allow_unused": True, "materialize_grads": True}
+    mine = torch.autograd.grad(-got.sum(), [e1, *learnt], **options)
+    theirs = torch.autograd.grad(-sum(want), [e2, *learnt], **options)
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def check_path(may, path):
+    return not path or bool(
+        may.start[path[0]] and may.end[path[-1]] and all(may.between[i, j] for i, j in itertools.pairwise(path))
+    )

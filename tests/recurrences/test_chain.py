@@ -180,3 +180,12 @@ def test_reach_is_the_number_of_steps_from_any_tag_to_any():
     assert reach(torch.eye(3, dtype=torch.bool).roll(1, 0)) is None
     with pytest.raises(ValueError, match="n must be at least 1"):
         best_paths(scores_of(), chain_of(), 0)
+
+
+def test_a_row_without_a_path_has_no_marginals_and_gives_no_gradient():
+    gone = torch.full((K,), -math.inf).double()
+    free, zeros = torch.zeros(K, K).double(), torch.zeros(K).double()
+    for chain in (Chain(gone, free, zeros), Chain(zeros, free, gone), Chain(zeros, free - math.inf, zeros, 2)):
+        scores = scores_of()
+        got = marginals(scores, chain, torch.tensor([5, 3, 0, 2, 4]))
+        assert not got.any()

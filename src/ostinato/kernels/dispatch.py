@@ -3,8 +3,9 @@
 A forced backend never falls back in silence, and `explain` says what would run and why not the others.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -27,6 +28,7 @@ _forced: ContextVar[str | None] = ContextVar("backend", default=None)
 
 # The same for code that is compiled: Dynamo follows no ContextVar, but a list, and compiles anew when it has changed.
 _forced_in_graphs: list[str] = []
+_FORCING = threading.Lock()  # of who writes to that list, where nothing is compiled
 
 
 class BackendError(RuntimeError):
@@ -49,12 +51,15 @@ def backend(name: str) -> Iterator[None]:
     if name not in backends():
         raise ValueError(f"no backend is called {name!r}{near(name, backends())}")
     token = None if torch.compiler.is_compiling() else _forced.set(name)
-    _forced_in_graphs.append(name)
+    alone = nullcontext() if token is None else _FORCING
+    with alone:
+        _forced_in_graphs.append(name)
     try:
         yield
     finally:
         # The last of that name, wherever it is: other threads come and go too.
-        _forced_in_graphs.pop(-1 - _forced_in_graphs[::-1].index(name))
+        with alone:
+            _forced_in_graphs.pop(-1 - _forced_in_graphs[::-1].index(name))
         if token is not None:
             _forced.reset(token)
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from ..recurrence import Recurrence
 
 SAFE = 600.0  # float64 ends at exp(±708)
+_LEAST = 1e-300  # below all sums of shares: these are above exp(-SAFE)
 _NEVER = -1e30  # stands for -inf in log space, where differences of -inf would be NaN
 
 
@@ -36,7 +37,8 @@ def _gates(scores: Tensor, shares: Tensor, between: Tensor) -> Tensor:
 
 def _update(q: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     # A number that scales, whatever it is: without it the gradient is a sum of products of shares, and loses no digits.
-    total = q.detach().sum(-1, keepdim=True)  # [B, 1]
+    # Where nothing may follow it is above 0 all the same: past a row's length nobody asks, and NaN would come back.
+    total = q.detach().sum(-1, keepdim=True).clamp(min=_LEAST)  # [B, 1]
     return total, q / total
 
 
@@ -87,7 +89,8 @@ def log_partition(scores: Tensor, chain: Chain, lengths: Tensor | None = None) -
         lengths: [B] int64 in 0..T; None: all rows are T long.
 
     Returns:
-        [B] float64. A row of length 0 has one path, the empty one: 0. A row without a path: below -1e29.
+        [B] float64. A row of length 0 has one path, the empty one: 0. A row without a path: below -1e29, and no
+        gradient.
     """
     past = None
     if lengths is not None:
@@ -152,7 +155,8 @@ def _in_logs(scores: Tensor, edged: Tensor, lengths: Tensor | None) -> Tensor:
     scores = F.pad(scores.clamp(min=_NEVER), (0, 1), value=_NEVER)
     for step in LOG.walk(scores, sums, edged[:, :-1], lengths=lengths):
         sums = step.state
-    return torch.logsumexp(sums + edged[:, -1], dim=-1)
+    found = torch.logsumexp(sums + edged[:, -1], dim=-1)
+    return torch.where(found > 0.1 * _NEVER, found, found.detach())
 
 
 def path_score(scores: Tensor, chain: Chain, path: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -177,7 +181,8 @@ def path_score(scores: Tensor, chain: Chain, path: Tensor, lengths: Tensor | Non
 def marginals(scores: Tensor, chain: Chain, lengths: Tensor | None = None) -> Tensor:
     """The probability of each tag at each step, given the whole row: [B, T, K], zeros past a row's length.
 
-    Arguments as for `log_partition`. They are its derivatives by the scores, and carry no gradient themselves.
+    Arguments as for `log_partition`. They are its derivatives by the scores, and carry no gradient themselves; those of
+    a row without a path are zeros.
     """
     with torch.enable_grad():
         given = scores.detach().requires_grad_()

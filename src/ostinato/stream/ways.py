@@ -11,6 +11,7 @@ from ..kernels import REFERENCE, Outside, backend
 from ..kernels.cpu.runtime.cpu_features import has_avx512_bf16
 from ..matching import matched
 from ..recurrent import Recurrent
+from .twin import twin
 
 
 def way(model: Recurrent[Any], x: Tensor, batch: int, weights: str | None = None) -> "Compiled | Plain":
@@ -159,7 +160,7 @@ class _Step(nn.Module):
 
 def _step(model: Recurrent[Any], names: list[str]) -> Any:
     """A model's step as a pure function: (x, state, *weights) -> (y, state)."""
-    module = _Step(model)
+    module = _Step(twin(model))  # other threads may use the model meanwhile
 
     def step(x: Tensor, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
         named = {f"model.{name}": w for name, w in zip(names, weights, strict=True)}

@@ -71,15 +71,34 @@ def forward(
     return together(laid[0].derived.machine, works)
 
 
+class Watch:
+    """Whether somebody has written into a tensor since, or into a view of it; holds none of its memory."""
+
+    def __init__(self, t: Tensor) -> None:
+        self.count = t.detach()  # of what was written it has the same count
+        self.count.data = t.new_empty(0)
+        self.before = self.count._version
+
+    def written(self) -> bool:
+        return self.count._version != self.before
+
+
 class Scan(torch.autograd.Function):
-    """([Laid], tensors of all) -> (out, states) of each, one after the other. All are of one machine."""
+    """([Laid], tensors of all) -> (out, states) of each, one after the other. All are of one machine.
+
+    An output may be written in place, as that of the loop, which is a copy: where backward wants it, the scan runs
+    again. To keep a copy would cost everybody its memory.
+    """
 
     @staticmethod
     def forward(ctx: Any, laid: Sequence[Laid], *tensors: Any) -> Any:
         found = forward(laid, tensors)
         ctx.laid, ctx.kept = laid, [len(kept) for *_, kept in found]
-        ctx.save_for_backward(*tensors, *(k for *_, kept in found for k in kept))
-        return tuple(t for out, last, _ in found for t in (out, *last))
+        # Outputs are no views, which nobody may write to, and what is kept has a count of its own.
+        found = [(out.data, last, [k.data for k in kept], any(k is out for k in kept)) for out, last, kept in found]
+        ctx.watches = [Watch(out) if wanted else None for out, _, _, wanted in found]
+        ctx.save_for_backward(*tensors, *(k for _, _, kept, _ in found for k in kept))
+        return tuple(t for out, last, *_ in found for t in (out, *last))
 
     @staticmethod
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -91,8 +110,11 @@ class Scan(torch.autograd.Function):
             twice = zip(laid, given, slopes, strict=True)
             found = [again(one, tensors, (cot, *dlast)) for one, tensors, (cot, dlast) in twice]
             return None, *(g for group in found for g in group)
-        needs, works = parts(ctx.needs_input_grad[1:], sizes), []
-        for i, kept in enumerate(parts(rest, ctx.kept)):
+        needs, works, keeps = parts(ctx.needs_input_grad[1:], sizes), [], parts(rest, ctx.kept)
+        for i, watch in enumerate(ctx.watches):
+            if watch is not None and watch.written():
+                keeps[i] = forward([laid[i]], given[i])[0][2]
+        for i, kept in enumerate(keeps):
             drive, start, weights, initial = parts(given[i], laid[i].counts)
             cot, *dlast = (c.contiguous() for c in (slopes[i][0], *slopes[i][1]))
             marks, wanted = options(laid[i].marks, initial), needs[i][: len(drive)]

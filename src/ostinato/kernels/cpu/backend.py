@@ -1,5 +1,6 @@
 """The backend "cpu": any recurrence, by a kernel derived from its step. What costs time to import is imported late."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -66,6 +67,16 @@ def scans(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     from .scan import run
 
     return run(calls)
+
+
+def _after_fork() -> None:
+    # GNU's OpenMP waits in a child for ever for the parent's threads, in operations of torch's as well.
+    if torch.backends.openmp.is_available():
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @kernel(ANY, "cpu", refuses, scans)

@@ -71,7 +71,9 @@ def scan(
     # An exported program most often infers; should it train, backward repeats the scan for what it wants kept.
     keep = not torch.compiler.is_exporting() and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     found = _scan(name_of(derived), keep, *marks, drive, start, weights, initial)
-    return found[0], found[1 : 1 + len(start)]
+    # Backward wants it as it is, and who is not compiled may write into it.
+    out = found[0].clone() if keep and not torch.compiler.is_compiling() else found[0]
+    return out, found[1 : 1 + len(start)]
 
 
 @torch.library.custom_op("ostinato::scan", mutates_args=(), device_types="cpu")

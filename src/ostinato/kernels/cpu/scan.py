@@ -1,5 +1,7 @@
 """A derived scan as a recurrence calls it: kernels by widths and dtype, rows sorted by length."""
 
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +22,8 @@ from .machine import machine
 
 _MOST = 1024  # recurrences that are remembered: a model may make one for each of its parts, and each time anew
 _DERIVED: dict[Any, Derived | str] = {}  # a kernel, or why there is none
+_LOCK = threading.Lock()  # of who derives
+_HERE = threading.local()  # `derives`: whether this thread is one that the lock's holder waits for
 
 
 def why_not(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> str | None:
@@ -122,7 +126,13 @@ def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
     except Outside as error:
         return str(error)
     key = (read, kind, _widths(drive, 2), _widths(state, 1), _widths(tuple(weights), 0))
-    if (found := _DERIVED.get(key)) is None:
+    if (found := _DERIVED.get(key)) is not None:
+        return found
+    if getattr(_HERE, "derives", False):
+        return "it is part of a step that is being derived"
+    with _LOCK:
+        if (found := _DERIVED.get(key)) is not None:
+            return found
         products = {} if watched else {i: d for i, d in enumerate(leaves(drive)) if isinstance(d, Affine)}
         features = {i: int(product.weight.shape[1]) for i, product in products.items()}
         described = (_rows(drive, 2), _rows(state, 1), _rows(list(weights), 0), (*kind[:2], features))
@@ -171,6 +181,7 @@ def _sizes(shape: Sequence[Any]) -> tuple[int, ...]:
 
 def _derive(recurrence: Any, *described: Any) -> Derived | str:
     """From the shapes of drive, state and weights: a call that is traced has no values."""
+    _HERE.derives = True
     *trees, (dtype, products, features) = described
     drive, state, weights = (
         pytree.tree_unflatten([torch.empty(shape, dtype=dtype) for shape in shapes], spec) for shapes, spec in trees
@@ -219,3 +230,12 @@ def _drive(kernel: Derived, drive: Any, lengths: Tensor | None, watched: bool) -
         else:
             found.append(Product.apply(kernel.machine, lengths, leaf.x.contiguous(), leaf.weight, leaf.bias))
     return found
+
+
+def _after_fork() -> None:
+    global _LOCK
+    _LOCK = threading.Lock()  # a thread that the child does not have may hold the parent's
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -3,7 +3,9 @@
 The batch is a size that no feature has, so that it marks the batch axis wherever it appears.
 """
 
+import os
 import re
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +32,8 @@ _FURTHER = (
     "_log_softmax_backward_data", "silu", "silu_backward", "softplus", "softplus_backward", "gelu", "gelu_backward",
     "leaky_relu", "leaky_relu_backward",
 )  # fmt: skip
+
+_LOCK = threading.Lock()  # of torch's tracer, which puts its own functions into torch.nn.Module meanwhile
 
 Step = Callable[..., tuple[Tensor, Any]]  # (drive, state, *weights) -> (out, state)
 
@@ -156,7 +160,8 @@ def _graph(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
     except Exception:
         # The step is the user's own, and what a tracer cannot follow raises anything; what torch's says is told.
         try:
-            return made(step, inputs, gradients)
+            with _LOCK:
+                return made(step, inputs, gradients)
         except Exception as error:
             if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
                 raise Outside("", "its step branches on the values of a tensor; torch.where can be traced") from error
@@ -207,3 +212,12 @@ def written_at(name: str, step: Step, functions: Sequence[Any], example: Any) ->
     with finder, torch.no_grad():
         step(*example)
     return finder.line
+
+
+def _after_fork() -> None:
+    global _LOCK
+    _LOCK = threading.Lock()  # a thread that the child does not have may hold the parent's
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

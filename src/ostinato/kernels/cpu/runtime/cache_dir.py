@@ -1,4 +1,7 @@
-"""The folder in which kernels are kept. What lies there is run, so it belongs to the user alone."""
+"""The folder in which kernels are kept. What lies there is run, so it belongs to the user alone.
+
+Whoever can write to a folder above it could put another in its place: these belong to the user or to the system.
+"""
 
 import math
 import os
@@ -46,9 +49,12 @@ def private(folder: Path) -> Path:
     Raises:
         OSError: it cannot be made, or others could have put something there.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (*reversed(folder.parents), folder):
+        path.mkdir(mode=0o700, exist_ok=True)  # those above it too, whatever the umask is
     folder = folder.resolve()
     must_be_ours(folder, stat.S_IWGRP | stat.S_IWOTH)
+    for parent in folder.parents:
+        _must_be_safe(parent)
     if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         folder.chmod(0o700)
     if not os.access(folder, os.W_OK):
@@ -70,6 +76,35 @@ def must_be_ours(path: Path, bits: int = stat.S_IWOTH) -> None:
         raise PermissionError(f"{path} belongs to another user")
     if stat.S_ISLNK(found.st_mode) or found.st_mode & bits:
         raise PermissionError(f"{path} is {'a link' if path.is_symlink() else 'writable by others'}")
+
+
+def _must_be_safe(parent: Path) -> None:
+    """Checks that nobody else can rename what lies in this folder; in one with the sticky bit only owners can.
+
+    Raises:
+        PermissionError: another user owns it, or can write to it.
+    """
+    if os.name != "posix":
+        return
+    found = parent.stat()
+    # Whoever owns the root owns the machine; inside a user namespace that need not be number 0.
+    if found.st_uid not in (0, os.getuid(), Path(parent.anchor).stat().st_uid):
+        raise PermissionError(f"{parent}, a folder above it, belongs to another user")
+    shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _of_one(found.st_gid))
+    if shared and not found.st_mode & stat.S_ISVTX:
+        raise PermissionError(f"{parent}, a folder above it, is writable by others (chmod go-w {parent} closes it)")
+
+
+def _of_one(group: int) -> bool:
+    """Whether a group is the system's, or the user's own: where each user has one, the umask leaves it its rights."""
+    import grp
+    import pwd
+
+    try:
+        user, found = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return group == 0
+    return group == 0 or (found.gr_name == user and set(found.gr_mem) <= {user})
 
 
 def placed(file: Path, text: str) -> bool:

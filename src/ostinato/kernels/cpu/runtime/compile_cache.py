@@ -11,7 +11,6 @@ An entry's name says all that its machine code depends on, as a hash: so nothing
 belongs to the user alone, because what lies there is run. Where it cannot, kernels live in memory only.
 """
 
-import ast
 import hashlib
 import importlib
 import os
@@ -23,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple
 
 import llvmlite
@@ -82,8 +82,9 @@ def load(source: str, name: str, scope: Scope) -> Loaded:
     # Every launch may ask: a known source costs one comparison, not a hash of all that the kernel depends on.
     known = _BY_SOURCE.get((source, name, scope))
     if known is None:
-        text = f"{source.rstrip()}\n\n\n{_entry_source(name, _arguments(source, name))}"
-        known = _BY_SOURCE[source, name, scope] = load_text(text, name, scope)
+        with _LOCK:
+            text = f"{source.rstrip()}\n\n\n{_entry_source(name, _arguments(source, name))}"
+            known = _BY_SOURCE[source, name, scope] = load_text(text, name, scope)
     return known
 
 
@@ -97,15 +98,17 @@ def entry(function: Any, count: int) -> Loaded:
     module, name = function.__module__, function.__name__
     scope = Scope(NAMES, "function", (module, name), module)
     text = _entry_source(name, count)
-    if (text, name, scope) not in _BY_SOURCE:
-        _BY_SOURCE[text, name, scope] = load_text(text, name, scope)
-    return _BY_SOURCE[text, name, scope]
+    known = _BY_SOURCE.get((text, name, scope))
+    if known is None:
+        known = _BY_SOURCE[text, name, scope] = load_text(text, name, scope)
+    return known
 
 
 def _arguments(source: str, name: str) -> int:
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return len(node.args.args)
+    # Python's compiler, and not `ast.parse`: in CPython 3.11 that fails where two threads are in it.
+    for constant in compile(source, f"<{name}>", "exec").co_consts:
+        if isinstance(constant, CodeType) and constant.co_name == name:
+            return constant.co_argcount
     raise ValueError(f"the source must define the function {name!r}, and does not; name one that it defines")
 
 
@@ -129,7 +132,7 @@ def _compiled(text: str, name: str, scope: Scope, key: str, file: Path | None) -
 
         machine_code = compiled(text, name, scope.names(), f"{name}-{key}")
     if file:
-        object_code.write(cache_dir.beside(file), machine_code)
+        object_code.write(cache_dir.beside(file), machine_code, text)
         cache_dir.tidy(file)
     alive = object_code.alive(machine_code)
     assert alive, f"this process lacks one of {', '.join(machine_code.calls)}"
@@ -148,12 +151,12 @@ def _from_disk(text: str, name: str, scope: Scope, key: str) -> Loaded | None:
 
 
 def _kept(text: str, file: Path) -> Loaded | None:
-    """The kernel whose machine code lies beside the file; None where there is none, or it is torn: by a power cut."""
+    """The kernel whose machine code lies beside the file; None where there is none that is whole and its own."""
     code = cache_dir.beside(file)
     if not (code.is_symlink() or code.exists()):
         return None
     cache_dir.must_be_ours(code)
-    machine_code = object_code.read(code)
+    machine_code = object_code.read(code, text)
     alive = machine_code and object_code.alive(machine_code)
     return Loaded(alive.address, text, file, alive.engine, True) if alive else None
 

@@ -1,6 +1,7 @@
 """Object code: what LLVM makes of a kernel, written into a file and brought back to life, without a compiler.
 
-A file is the object itself, which other tools can read, and behind it a line: what it calls, and a hash of all this.
+A file is the object itself, which other tools can read, and behind it a line: what it calls, and a hash of all this, of
+the file's name and of the source: so an object under another kernel's name, which would run, is none.
 """
 
 import hashlib
@@ -52,16 +53,18 @@ def alive(given: Object) -> Alive | None:
     return Alive(address, own) if address else None
 
 
-def write(file: Path, given: Object) -> None:
-    """Raises:
-    OSError: it cannot be written.
+def write(file: Path, given: Object, source: str) -> None:
+    """Writes the object made of the source, a text.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    end = {"calls": given.calls, "sha256": _hash(given)}
+    end = {"calls": given.calls, "sha256": _hash(given, file, source)}
     atomic_write(file, given.code + b"\n" + json.dumps(end).encode())
 
 
-def read(file: Path) -> Object | None:
-    """The object in the file; None where it is not what once was written.
+def read(file: Path, source: str) -> Object | None:
+    """The object in the file; None where it is not what once was written under this name, made of this source.
 
     Raises:
         OSError: the file cannot be read.
@@ -70,10 +73,11 @@ def read(file: Path) -> Object | None:
     try:
         line = json.loads(end)
         machine_code = Object(code, tuple(line["calls"]))
-        return machine_code if line["sha256"] == _hash(machine_code) else None
+        return machine_code if line["sha256"] == _hash(machine_code, file, source) else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _hash(given: Object) -> str:
-    return hashlib.sha256("\0".join(given.calls).encode() + b"\0" + given.code).hexdigest()
+def _hash(given: Object, file: Path, source: str) -> str:
+    words = (file.stem, hashlib.sha256(source.encode()).hexdigest(), *given.calls)
+    return hashlib.sha256("\0".join(words).encode() + b"\0" + given.code).hexdigest()

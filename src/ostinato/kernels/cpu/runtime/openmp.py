@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -81,6 +82,9 @@ done:
 """
 
 
+_LOCK = threading.RLock()
+
+
 class Library(NamedTuple):
     work: Callable[[int, int], None]
     parallel: Callable[[int, int, int, int], None] | None  # GOMP_parallel(function, data, threads, flags)
@@ -89,9 +93,14 @@ class Library(NamedTuple):
     engine: llvm.ExecutionEngine  # owns the code
 
 
-@cache
 def library() -> Library:
     """The machine code that all ways share, made in this process: it holds addresses."""
+    with _LOCK:  # of two that were made at once, the one that is forgotten would take its code along
+        return _library()
+
+
+@cache
+def _library() -> Library:
     parallel, thread_number, threads = _openmp()
     text = _WORK + (_MEMBER.format(thread_number=thread_number, threads=threads) if parallel else "")
     made = engine(text)
@@ -100,6 +109,14 @@ def library() -> Library:
     member, abreast = (made.get_function_address(name) if parallel else None for name in ("member", "abreast"))
     return Library(work, parallel, member, abreast, made)
 
+
+def _after_fork() -> None:
+    global _LOCK
+    _LOCK = threading.RLock()  # a thread that the child does not have may hold the parent's
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _NAMES = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 

@@ -31,8 +31,8 @@ def parallel_for(jobs: Sequence[Job]) -> None:
     """Runs the jobs and comes back when all are done; at most `torch.get_num_threads()` of them at once.
 
     Which thread runs which job is open, so no job may depend on another. It may be called from several threads of
-    Python at once. In a forked child the parent's OpenMP team is gone, and waiting for it would never end: there the
-    jobs run one after the other.
+    Python at once. In a forked child the parent's OpenMP team is gone, and waiting for it would never end: there
+    torch has one thread (see `backend`), and the jobs run one after the other.
 
     Raises:
         ValueError: OSTINATO_TEAM is none of omp, pool, none.
