@@ -1,19 +1,23 @@
 """Computes a lowered step node by node, in NumPy: what its graph means, without a kernel."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
+from ostinato import tree
 from ostinato.kernels.ir.graph import Node
 from ostinato.kernels.lower.evaluate import Evaluated
+from ostinato.kernels.lower.read import order_of_leaf, read
 from ostinato.kernels.lower.reading import Reading
+from ostinato.kernels.lower.trace import trace
 
 POINTWISE: dict[str, Any] = {
     "neg": np.negative, "exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.where(x < 0, 0, x), "abs": np.abs, "sqrt": np.sqrt, "sign": np.sign, "expm1": np.expm1,
-    "erf": lambda x: torch.erf(torch.as_tensor(x)).numpy(), "sin": np.sin, "cos": np.cos, "atan": np.arctan,
+    "erf": lambda x: torch.erf(torch.tensor(x)).numpy(), "sin": np.sin, "cos": np.cos, "atan": np.arctan,
     "floor": np.floor, "round": np.rint, "maximum": np.maximum, "minimum": np.minimum, "pow": np.power, "add": np.add,
     "sub": np.subtract, "mul": np.multiply, "div": np.divide, "where": lambda c, x, y: np.where(c != 0, x, y),
     "gt": lambda x, y: (x > y) * 1.0, "ge": lambda x, y: (x >= y) * 1.0, "lt": lambda x, y: (x < y) * 1.0,
@@ -95,3 +99,46 @@ class GraphMachine:
             shape = total.node.meta["val"].shape
             self.weights.known[total.node] = torch.from_numpy(self.row(total.value).sum(0)).reshape(shape)
         return self.weights(x)
+
+
+def flat(t: Tensor, node: Any) -> np.ndarray:
+    """[B, ...] as the leaf of a graph has it."""
+    return t.detach().permute(0, *order_of_leaf(node), *[i for i, s in enumerate(t.shape) if i and s == 1]).numpy()
+
+
+def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor]) -> None:
+    """Lowers one step of float64 trees [B, ...], and compares all that it computes with the step itself and autograd."""
+    traced = trace(step, tree.map(lambda d: d[0], drive), tree.map(lambda s: s[0], state), weights)
+    reading = read(traced)
+    drive, state = (tree.map(lambda t: t.detach().requires_grad_(), leaves) for leaves in (drive, state))
+    weights = [w.detach().requires_grad_() for w in weights]
+    given = [*tree.leaves(drive), *tree.leaves(state), *weights]
+    out, new = step(drive, state, *weights)
+    results = [out, *tree.leaves(new)]
+    slopes = [torch.randn_like(t) for t in results]
+    learns = [(t, s) for t, s in zip(results, slopes, strict=True) if t.requires_grad]
+    ends, moved = zip(*learns, strict=True)
+    wanted = torch.autograd.grad(ends, given, moved, materialize_grads=True)
+    inputs = {("drive", i): flat(t, n) for i, (t, n) in enumerate(zip(tree.leaves(drive), traced.drive, strict=True))}
+    inputs |= {("state", i): flat(t, n) for i, (t, n) in enumerate(zip(tree.leaves(state), traced.state, strict=True))}
+    inputs |= {("cot", 0): flat(slopes[0], traced.out)}
+    inputs |= {("dstate", i): flat(t, n) for i, (t, n) in enumerate(zip(slopes[1:], traced.new_state, strict=True))}
+    machine = GraphMachine(reading, inputs, Evaluated(zip(traced.weights, [w.detach() for w in weights], strict=True)))
+    rows = [reading.out, *reading.new_state, *reading.ddrive, *reading.dstate]
+    theirs = [*results, *wanted[: len(given) - len(weights)]]
+    likes = [traced.out, *traced.new_state, *traced.drive, *traced.state]
+    for number, (value, want, like) in enumerate(zip(rows, theirs, likes, strict=True)):
+        got = torch.from_numpy(machine.row(value))
+        want = torch.from_numpy(np.ascontiguousarray(flat(want, like)).reshape(len(got), -1))
+        torch.testing.assert_close(
+            got, want, rtol=1e-11, atol=1e-11, equal_nan=True, msg=lambda m, n=number: f"row {n}: {m}"
+        )
+    for number, (x, w, want) in enumerate(zip(traced.dweights, weights, wanted[-len(weights) :], strict=False)):
+        got = machine.gradient(x, w.detach())
+        torch.testing.assert_close(
+            got, want, rtol=1e-11, atol=1e-11, equal_nan=True, msg=lambda m, n=number: f"weight {n}: {m}"
+        )
+
+
+def _close(got: Tensor, want: Tensor, what: str) -> None:
+    torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11, equal_nan=True, msg=lambda m: f"{what}: {m}")

@@ -102,7 +102,9 @@ def test_the_number_of_jobs_changes_no_bit(jobs, dtype):
         assert torch.equal(one, many)
     assert torch.equal(pack(w, backwards, jobs), pack(w))
     packed, out = pack(w), torch.empty(201, 700, dtype=DTYPES[dtype])
-    assert len(linear_jobs(a.view(201, 150), packed, None, out, jobs)) == min(jobs, len(spans(201, jobs, 6)))
+    assert len(linear_jobs(a.view(201, 150), packed, None, out, jobs)) == min(
+        jobs, len(spans(201, jobs, lanes(dtype).tile.rows))
+    )
 
 
 def test_nothing_times_nothing_is_zero(dtype):

@@ -3,54 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graph_machine import GraphMachine
-from ostinato import tree
-from ostinato.kernels.lower.evaluate import Evaluated
-from ostinato.kernels.lower.read import order_of_leaf, read
-from ostinato.kernels.lower.trace import trace
+from graph_machine import lowered
 
 B = 3
-
-
-def flat(t: Tensor, node: Any) -> np.ndarray:
-    """[B, ...] as the leaf of a graph has it."""
-    return t.detach().permute(0, *order_of_leaf(node), *[i for i, s in enumerate(t.shape) if i and s == 1]).numpy()
-
-
-def check(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor]) -> None:
-    """One step of trees [B, ...], and the gradients of all it is given."""
-    traced = trace(step, tree.map(lambda d: d[0], drive), tree.map(lambda s: s[0], state), weights)
-    reading = read(traced)
-    given = [*tree.leaves(drive), *tree.leaves(state), *weights]
-    for t in given:
-        t.requires_grad_()
-    out, new = step(drive, state, *weights)
-    results = [out, *tree.leaves(new)]
-    slopes = [torch.randn_like(t) for t in results]
-    learns = [(t, s) for t, s in zip(results, slopes, strict=True) if t.requires_grad]
-    ends, moved = zip(*learns, strict=True)
-    wanted = torch.autograd.grad(ends, given, moved, materialize_grads=True)
-    inputs = {("drive", i): flat(t, n) for i, (t, n) in enumerate(zip(tree.leaves(drive), traced.drive, strict=True))}
-    inputs |= {("state", i): flat(t, n) for i, (t, n) in enumerate(zip(tree.leaves(state), traced.state, strict=True))}
-    inputs |= {("cot", 0): flat(slopes[0], traced.out)}
-    inputs |= {("dstate", i): flat(t, n) for i, (t, n) in enumerate(zip(slopes[1:], traced.new_state, strict=True))}
-    machine = GraphMachine(reading, inputs, Evaluated(zip(traced.weights, [w.detach() for w in weights], strict=True)))
-    rows = [reading.out, *reading.new_state, *reading.ddrive, *reading.dstate]
-    theirs = [*results, *wanted[: len(given) - len(weights)]]
-    likes = [traced.out, *traced.new_state, *traced.drive, *traced.state]
-    for number, (value, want, like) in enumerate(zip(rows, theirs, likes, strict=True)):
-        got = torch.from_numpy(machine.row(value))
-        want = torch.from_numpy(np.ascontiguousarray(flat(want, like)).reshape(B, -1))
-        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11, msg=lambda m, n=number: f"row {n}: {m}")
-    for number, (x, w, want) in enumerate(zip(traced.dweights, weights, wanted[-len(weights) :], strict=False)):
-        got = machine.gradient(x, w.detach())
-        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11, msg=lambda m, n=number: f"weight {n}: {m}")
 
 
 def rand(*sizes: int) -> Tensor:
@@ -136,4 +96,4 @@ STEPS: dict[str, tuple[Any, Callable[[], tuple[Any, Any, list[Tensor]]]]] = {
 def test_values_of_several_axes(name: str) -> None:
     torch.manual_seed(0)
     step, make = STEPS[name]
-    check(step, *make())
+    lowered(step, *make())

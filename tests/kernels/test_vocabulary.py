@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_lower import B, lowered
+from test_lower import B
 from torch import Tensor
 from torch.nn import functional as F
 
+from graph_machine import lowered
 from ostinato.kernels import backend
 from ostinato.recurrence import Recurrence
 

@@ -43,6 +43,8 @@ def read(trace: Trace) -> Reading:
             if node.op == "call_function":
                 _take(reader, node)
         found = reader.reading
+        if trace.of_batch:
+            raise Outside("", trace.of_batch)
         found.out = reader.result(trace.out, trace.out)
         found.new_state = [reader.result(n, before) for n, before in zip(trace.new_state, trace.state, strict=True)]
         _check_results(found)
@@ -71,8 +73,6 @@ def _take(reader: "_Reader", node: fx.Node) -> None:
 def _check_results(found: Reading) -> None:
     """A scan lays out memory for results before it knows them."""
     trace = found.trace
-    if trace.of_batch:
-        raise Outside("", trace.of_batch)
     for before, after, value in zip(trace.state, trace.new_state, found.new_state, strict=True):
         old, new = before.meta["val"], after.meta["val"]
         if features(before) != width_of(value) or old.dtype != new.dtype:
