@@ -107,7 +107,7 @@ def flat(t: Tensor, node: Any) -> np.ndarray:
 
 
 def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor]) -> None:
-    """Lowers one step of float64 trees [B, ...], and compares all that it computes with the step itself and autograd."""
+    """Lowers one step of float64 trees [B, ...], and compares all it computes with the step itself and autograd."""
     traced = trace(step, tree.map(lambda d: d[0], drive), tree.map(lambda s: s[0], state), weights)
     reading = read(traced)
     drive, state = (tree.map(lambda t: t.detach().requires_grad_(), leaves) for leaves in (drive, state))
