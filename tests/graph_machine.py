@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, fx
 
 from ostinato.kernels.ir.graph import Node
-from ostinato.kernels.lower.evaluate import Evaluated
-from ostinato.kernels.lower.reading import Reading
+from ostinato.kernels.lower.step_graph import StepGraph
+from ostinato.kernels.lower.weight_graph import WeightValues
 
 POINTWISE: dict[str, Any] = {
     "neg": np.negative, "exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -29,7 +29,7 @@ class GraphMachine:
         inputs: (kind, number) -> [B, *shape of the node]. weights: traced node -> tensor.
     """
 
-    def __init__(self, reading: Reading, inputs: dict[tuple[str, int], np.ndarray], weights: Evaluated) -> None:
+    def __init__(self, reading: StepGraph, inputs: dict[tuple[str, int], np.ndarray], weights: WeightValues) -> None:
         self.reading, self.inputs, self.weights = reading, inputs, weights
         self.rows = len(next(iter(inputs.values())))
         self.known: dict[Node, np.ndarray] = {}

@@ -22,10 +22,8 @@ FLOORS = [
 ]
 KERNELS = [
     {"table"},
-    {"step_reads"},
-    {"step_walk"},
-    {"step_identity"},
     {"ir"},
+    {"trace"},
     {"lower"},
     {"passes"},
     {"build"},

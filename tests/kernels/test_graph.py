@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from graph_machine import GraphMachine
 from ostinato import tree
-from ostinato.kernels.lower.evaluate import Evaluated
-from ostinato.kernels.lower.read import order_of_leaf, read
-from ostinato.kernels.lower.trace import trace
+from ostinato.kernels.lower.lower import lower, order_of_leaf
+from ostinato.kernels.lower.weight_graph import WeightValues
+from ostinato.kernels.trace.tracer import trace
 
 B = 3
 
@@ -26,7 +26,7 @@ def flat(t: Tensor, node: Any) -> np.ndarray:
 def check(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor]) -> None:
     """One step of trees [B, ...], and the gradients of all it is given."""
     traced = trace(step, tree.map(lambda d: d[0], drive), tree.map(lambda s: s[0], state), weights)
-    reading = read(traced)
+    reading = lower(traced)
     given = [*tree.leaves(drive), *tree.leaves(state), *weights]
     for t in given:
         t.requires_grad_()
@@ -40,7 +40,9 @@ def check(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor
     inputs |= {("state", i): flat(t, n) for i, (t, n) in enumerate(zip(tree.leaves(state), traced.state, strict=True))}
     inputs |= {("cot", 0): flat(slopes[0], traced.out)}
     inputs |= {("dstate", i): flat(t, n) for i, (t, n) in enumerate(zip(slopes[1:], traced.new_state, strict=True))}
-    machine = GraphMachine(reading, inputs, Evaluated(zip(traced.weights, [w.detach() for w in weights], strict=True)))
+    machine = GraphMachine(
+        reading, inputs, WeightValues(zip(traced.weights, [w.detach() for w in weights], strict=True))
+    )
     rows = [reading.out, *reading.new_state, *reading.ddrive, *reading.dstate]
     theirs = [*results, *wanted[: len(given) - len(weights)]]
     likes = [traced.out, *traced.new_state, *traced.drive, *traced.state]

@@ -12,7 +12,11 @@ from torch.utils import _pytree as pytree
 from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import computed
-from ostinato.kernels.lower import Node, Outside, Reading, Value, read, trace, written_at
+from ostinato.kernels.ir.graph import Node, Value
+from ostinato.kernels.lower.lower import lower
+from ostinato.kernels.lower.step_graph import StepGraph
+from ostinato.kernels.table import Unsupported
+from ostinato.kernels.trace.tracer import trace, written_at
 from steps import CASES, STEPS, H, attention, step_of
 
 B = 6
@@ -29,7 +33,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 class Interpreter:
     """Computes nodes by torch, one by one: slow, and plain enough to be believed."""
 
-    def __init__(self, reading: Reading, given: dict[tuple[str, int], Tensor], weights: list[Tensor]) -> None:
+    def __init__(self, reading: StepGraph, given: dict[tuple[str, int], Tensor], weights: list[Tensor]) -> None:
         self.reading, self.given = reading, given
         self.known: dict[Any, Any] = dict(zip(reading.trace.weights, weights, strict=True))
         self.rows: dict[Node, Tensor] = {}
@@ -90,7 +94,7 @@ def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tens
     def row(t: Tensor) -> Tensor:
         return t[0]
 
-    reading = read(trace(step, tree.map(row, drive), tree.map(row, state), weights))
+    reading = lower(trace(step, tree.map(row, drive), tree.map(row, state), weights))
     given = {("drive", i): t for i, t in enumerate(tree.leaves(drive))}
     given |= {("state", i): t for i, t in enumerate(tree.leaves(state))}
     value, vjp, *_ = torch.func.vjp(step, drive, state, *weights)
@@ -132,13 +136,13 @@ def sorted_step(d: Tensor, s: tuple[Tensor, ...]) -> Any:
 
 def test_an_operation_outside_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     row, line = torch.zeros(H), "h = d.sort(dim=-1).values + s[0]"
-    with pytest.raises(Outside, match="the operation sort is outside the vocabulary") as error:
-        read(trace(sorted_step, row, (row,), []))
+    with pytest.raises(Unsupported, match="the operation sort is outside the vocabulary") as error:
+        lower(trace(sorted_step, row, (row,), []))
     assert f"({__file__}, line " in str(error.value) and str(error.value).endswith(f": {line})")
     # Torch's tracer knows no lines: they are looked for in a call.
     monkeypatch.setattr(importlib.import_module(trace.__module__), "record", None)
-    with pytest.raises(Outside, match=r"the operation sort is outside the vocabulary$") as error:
-        read(trace(sorted_step, row, (row,), []))
+    with pytest.raises(Unsupported, match=r"the operation sort is outside the vocabulary$") as error:
+        lower(trace(sorted_step, row, (row,), []))
     where = written_at(error.value.op, sorted_step, [sorted_step], (row[None], (row[None],)))
     assert where.startswith(__file__)
     assert where.endswith(line)
@@ -150,8 +154,8 @@ def test_rows_that_see_each_other_are_refused() -> None:
         return h, (h,)
 
     row = torch.zeros(H)
-    with pytest.raises(Outside):
-        read(trace(mixed, row, (row,), []))
+    with pytest.raises(Unsupported):
+        lower(trace(mixed, row, (row,), []))
 
 
 def test_nothing_is_computed_twice() -> None:
@@ -160,7 +164,7 @@ def test_nothing_is_computed_twice() -> None:
 
     cell = cells["lstm"](4, H)
     drive, state, weights = example(cell)
-    reading = read(trace(step_of(cell.recurrence), drive[0], tree.map(lambda t: t[0], state), weights))
+    reading = lower(trace(step_of(cell.recurrence), drive[0], tree.map(lambda t: t[0], state), weights))
     roots = [n for v in (reading.out, *reading.new_state, *reading.ddrive, *reading.dstate) for n in v]
     found = count(roots)
     assert (found["sigmoid"], found["tanh"], found["mm"]) == (3, 2, 2)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.kernels import Outside
-from ostinato.kernels.step_identity import identity
+from ostinato.kernels import Unsupported
+from ostinato.kernels.trace.step_identity import identity
 from ostinato.recurrence import Recurrence
 
 SCALE = 2.0
@@ -190,7 +190,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("gates", REFUSED, ids=lambda f: f.__name__)
 def test_what_cannot_be_compared_is_refused_in_words(gates: Callable[..., Tensor]) -> None:
-    with pytest.raises(Outside, match=REFUSED[gates]):
+    with pytest.raises(Unsupported, match=REFUSED[gates]):
         identity(gates)
     why = Recurrence("refused", lambda new, h: (new, new), gates).explain(*inputs())
     assert "cpu: not chosen" in why

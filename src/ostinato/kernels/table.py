@@ -27,7 +27,7 @@ Scans = Callable[[Sequence["Call"]], list[tuple[Tensor, tuple[Tensor, ...]]]]
 Refuses = Callable[..., str | None]
 
 
-class Outside(Exception):
+class Unsupported(Exception):
     """No kernel can be derived from a step; the message says why."""
 
     def __init__(self, op: str, why: str = "") -> None:

@@ -11,10 +11,10 @@ from torch.utils import _pytree as pytree
 
 from ..compiler import CompiledStep, Direction, compile_step
 from ..ir.buffers import OUT, OUT_GRADIENT, SUMS, Buffer, Kind
-from ..lower.evaluate import Evaluated
-from ..lower.trace import Step
+from ..lower.weight_graph import WeightValues
 from ..passes.plan import Factor, Plan
 from ..table import Affine, inputs
+from ..trace.tracer import Step
 from .direction import Along, Arrays, Machine, Options, Outer, Run
 from .leaves import as_leaf, as_rows
 
@@ -58,7 +58,7 @@ class Derived:
             these is given as three, (x, weight, bias or None).
 
     Raises:
-        Outside: an operation of the step is outside the vocabulary.
+        Unsupported: an operation of the step is outside the vocabulary.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Derived:
         direction = self.directions["forward" if keep else "inference"]
         affine = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Affine)]
         across = {Buffer(Kind.INPUT_MATRIX, i): leaf.weight.t() for i, leaf in affine}
-        arrays = self.packed(direction, Evaluated(zip(self.trace.weights, weights, strict=True)), across)
+        arrays = self.packed(direction, WeightValues(zip(self.trace.weights, weights, strict=True)), across)
         arrays |= self._states(start, options, Kind.LAST)
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, Affine):
@@ -120,7 +120,7 @@ class Derived:
         """Gradients of (drive, start, weights, initial states); needs: of what is given for the drive, all if None."""
         rows, steps = cot.shape[:2]
         direction = self.directions["backward"]
-        value = Evaluated(zip(self.trace.weights, weights, strict=True))
+        value = WeightValues(zip(self.trace.weights, weights, strict=True))
         leaves, wanted = self.leaves(drive), self.leaves([True] * len(drive) if needs is None else needs)
         made = [(i, *pair) for i, pair in enumerate(zip(leaves, wanted, strict=True)) if i in self.inside]
         inputs_too = [(i, leaf) for i, leaf, needs in made if needs.x]
@@ -214,7 +214,7 @@ class Derived:
         return as_leaf(rows, 2, self.trace.out.meta["val"].shape[1:])
 
     def packed(
-        self, direction: Direction, value: Evaluated, others: Mapping[Buffer, Tensor] = MappingProxyType({})
+        self, direction: Direction, value: WeightValues, others: Mapping[Buffer, Tensor] = MappingProxyType({})
     ) -> Arrays:
         """A direction's weights: tables, vectors with room for a whole vector past their end, packed matrices.
 

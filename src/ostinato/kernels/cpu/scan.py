@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ... import tree
-from ..lower import Outside, written_at
-from ..step_identity import identity
-from ..table import Affine, Call, inputs, is_affine, leaves
+from ..table import Affine, Call, Unsupported, inputs, is_affine, leaves
+from ..trace.step_identity import identity
+from ..trace.tracer import written_at
 from . import operators
 from .autograd import Laid, Product, Scan, forward, in_turns
 from .derived import Derived, step_of
@@ -123,7 +123,7 @@ def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
     kind = (dtype, "bfloat16" if mixed and not watched else None, watched)
     try:
         read = _read(recurrence)
-    except Outside as error:
+    except Unsupported as error:
         return str(error)
     key = (read, kind, _widths(drive, 2), _widths(state, 1), _widths(tuple(weights), 0))
     if (found := _DERIVED.get(key)) is not None:
@@ -151,7 +151,7 @@ def _read(recurrence: Any) -> Any:
     """What a step reads besides its arguments, to compare.
 
     Raises:
-        Outside: it reads what cannot be compared.
+        Unsupported: it reads what cannot be compared.
     """
     return identity(recurrence.gates), identity(recurrence.update), torch.get_default_dtype()
 
@@ -190,7 +190,7 @@ def _derive(recurrence: Any, *described: Any) -> Derived | str:
         with torch.autograd.set_detect_anomaly(False):  # it would look for NaN in what has no values
             made = Derived(recurrence, drive, state, weights, machine(dtype, products), features=features)
         return operators.known(made)
-    except Outside as error:
+    except Unsupported as error:
         functions = [getattr(f, "func", f) for f in (recurrence.gates, recurrence.update) if f is not None]
         rows = pytree.tree_map(lambda t: t[None], (drive, state))
         line = _line(error.op, step_of(recurrence), functions, (*rows, *weights)) if error.op else ""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..build.input_product import TOGETHER
 from ..build.time_loop import HEAD as WORDS_BEFORE
 from ..ir.buffers import OUT, Buffer, Kind
-from ..lower.evaluate import Evaluated
+from ..lower.weight_graph import WeightValues
 from .ahead import ahead
 from .derived import Derived, step_of
 from .gemm.column_parallel import ColumnShards, Contention, pays, product
@@ -50,7 +50,7 @@ class StreamKernel:
             lies between the products stays float32, which the weights must be.
 
     Raises:
-        Outside: an operation of the step is outside the vocabulary.
+        Unsupported: an operation of the step is outside the vocabulary.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class StreamKernel:
             features={} if first is None else {0: len(x)},
         )  # fmt: skip
         self.direction = derived.directions["inference"]
-        value = Evaluated(zip(derived.trace.weights, weights, strict=True))
+        value = WeightValues(zip(derived.trace.weights, weights, strict=True))
         self.weights = derived.packed(self.direction, value)
         if first is not None:
             width = derived.plan.drive_widths[0]
