@@ -29,6 +29,7 @@ KERNELS = [
     {"build"},
     {"render"},
     {"compiler"},
+    {"scan"},
     {"torch", "cpu", "triton"},
     {"dispatch"},
     {"loss", "chance"},

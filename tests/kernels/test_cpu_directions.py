@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ostinato import kernels, tree
 from ostinato.cells import GRU, LSTM, MGU, RAN
-from ostinato.kernels.cpu.machine import NumbaMachine
+from ostinato.kernels.cpu.executor import CpuExecutor
 from ostinato.layers.bidirectional import Bidirectional, reverse
 
 PAIRS = [(LSTM, LSTM), (GRU, MGU), (RAN, OwnCell)]
@@ -37,8 +37,8 @@ def everything(layer: Any, x: Tensor, backend: str, **options: Tensor) -> list[T
 @pytest.fixture
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many runs were done at once, launch by launch."""
-    found, launch = list[int](), NumbaMachine.launch
-    monkeypatch.setattr(NumbaMachine, "launch", lambda self, runs: (found.append(len(runs)), launch(self, runs))[1])
+    found, launch = list[int](), CpuExecutor.launch
+    monkeypatch.setattr(CpuExecutor, "launch", lambda self, runs: (found.append(len(runs)), launch(self, runs))[1])
     return found
 
 

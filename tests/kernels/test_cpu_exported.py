@@ -97,7 +97,12 @@ print(float((program(x) - cell(x)[0]).abs().max()))
 def test_a_program_runs_in_another_process_once_the_cell_is_derived_there(tmp_path: Path) -> None:
     texts = []
     for script in (SAVES, LOADS):
-        command = [sys.executable, "-c", f"import ostinato.kernels.cpu.operators\n{script}", str(tmp_path / "cell.pt2")]
+        command = [
+            sys.executable,
+            "-c",
+            f"import ostinato.kernels.scan.operators\n{script}",
+            str(tmp_path / "cell.pt2"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         texts.append(done.stdout.strip())

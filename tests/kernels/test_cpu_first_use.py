@@ -15,7 +15,8 @@ from test_cpu_team import FORKS, in_child
 
 from ostinato import kernels
 from ostinato.cells import GRU
-from ostinato.kernels.cpu import abreast, scan
+from ostinato.kernels.cpu.gemm import column_parallel
+from ostinato.kernels.scan import scan
 from ostinato.recurrence import Recurrence
 from ostinato.stream import Session
 
@@ -120,7 +121,7 @@ def test_large_weights_in_a_forked_child(what: str, two_threads: None) -> None:
         one.reset()
         return one.push(x[0])
 
-    assert abreast.pays([cell.w_rec])
+    assert column_parallel.pays([cell.w_rec])
     want = use()
     assert in_child(lambda: torch.get_num_threads() == 1 and torch.allclose(use(), want, atol=1e-6))
     assert torch.equal(use(), want) and torch.get_num_threads() == 2

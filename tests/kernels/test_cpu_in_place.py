@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ostinato import kernels, tree
 from ostinato.cells import GRU, LSTM, Elman
-from ostinato.kernels.cpu import memory
+from ostinato.kernels.cpu.runtime import memory
 from ostinato.layers import Bidirectional, Stack
 
 WRITES: dict[str, Callable[[Tensor], Any]] = {
@@ -131,7 +131,7 @@ def test_what_backward_wants_of_the_callers_may_not_change(what: str) -> None:
 
 
 def test_the_watch_on_an_output_holds_no_memory() -> None:
-    from ostinato.kernels.cpu.autograd import Watch
+    from ostinato.kernels.scan.autograd import Watch
 
     t = torch.zeros(1000)
     watch = Watch(t)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ostinato import kernels
 from ostinato.cells import MGU, Elman
-from ostinato.kernels.cpu import autograd, operators, scan
+from ostinato.kernels.scan import autograd, operators, scan
 from ostinato.layers import Zoneout
 
 
@@ -120,7 +120,7 @@ def test_a_mistake_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> Non
     def wrong(*_: Any, **__: Any) -> Any:
         raise KeyError("of ours")
 
-    monkeypatch.setattr(scan, "Derived", wrong)
+    monkeypatch.setattr(scan, "ScanKernel", wrong)
     with pytest.raises(KeyError, match="of ours"):
         MGU(4, 5).explain(X)
 

@@ -1,4 +1,4 @@
-"""Derived kernels on calls that nobody chose by hand. Oracles: the reference walk in float64; one thread, for bits.
+"""ScanKernel kernels on calls that nobody chose by hand. Oracles: the reference walk in float64; one thread, for bits.
 
 A kernel is compiled for each cell, width and dtype, and those are few; all else of a call is drawn.
 """

@@ -36,9 +36,9 @@ class Outcome(NamedTuple):
 @contextmanager
 def plain_kernels(machine: Any) -> Iterator[None]:
     """Kernels derived inside are emitted as ever, and run as plain Python. The one place that knows how."""
-    from ostinato.kernels.cpu import scan
+    from ostinato.kernels.scan.executors import EXECUTORS
 
-    with mock.patch.object(scan, "machine", lambda dtype, products: machine):
+    with mock.patch.dict(EXECUTORS, cpu=lambda dtype, products=None: machine):
         yield
 
 

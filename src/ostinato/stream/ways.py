@@ -66,7 +66,7 @@ class Compiled:
             raise Unsupported("", "the model is not on the CPU")
         if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
             raise Unsupported("", "its weights must be float32 or float64, all of one dtype")
-        from ..kernels.cpu.stream import Stream, StreamKernel
+        from ..kernels.cpu.step_stream import Stream, StreamKernel
 
         dtype = kinds.pop()
         start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
@@ -112,9 +112,9 @@ class Compiled:
     def explain(self) -> str:
         kernel = self.stream.kernel
         held = sum(w.numel() * w.element_size() for w in kernel.weights.values())
-        products = "" if kernel.machine.kind == kernel.machine.name else f", products of {kernel.machine.kind}"
+        products = "" if kernel.executor.kind == kernel.executor.name else f", products of {kernel.executor.kind}"
         return (
-            f"cpu: the whole step is one compiled call, {kernel.machine.name}{products}: {held:,} bytes of weights, "
+            f"cpu: the whole step is one compiled call, {kernel.executor.name}{products}: {held:,} bytes of weights, "
             f"{sum(kernel.widths):,} numbers of state for each of {self.stream.rows}"
         )
 

@@ -11,6 +11,7 @@ from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[report
 from torch.autograd import forward_ad
 
 from ... import tree
+from ..scan.executors import EXECUTORS
 from ..table import ANY, Call, inputs, kernel
 from .runtime.pristine_builtins import own_functions
 
@@ -49,7 +50,7 @@ def refuses(
     if 0 in leaves[0].shape[:2]:
         return "the batch is empty"
     with own_functions() if torch.compiler.is_exporting() else nullcontext():
-        from .scan import why_not
+        from ..scan.scan import why_not
 
         return why_not(recurrence, drive, state, weights)
 
@@ -64,9 +65,18 @@ def _no_mixed(kinds: set[torch.dtype]) -> str | None:
 
 
 def scans(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
-    from .scan import run
+    from ..scan.scan import run
 
     return run(calls)
+
+
+def _executor(dtype: torch.dtype, products: str | None = None) -> Any:
+    from .executor import executor
+
+    return executor(dtype, products)
+
+
+EXECUTORS["cpu"] = _executor
 
 
 def _after_fork() -> None:

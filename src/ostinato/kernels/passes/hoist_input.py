@@ -20,7 +20,7 @@ from ..trace.tracer import Step, Trace, trace
 _VIEWS = frozenset(("view", "reshape", "_unsafe_view", "clone", "alias", "detach", "squeeze", "unsqueeze"))
 
 
-class Ahead(NamedTuple):
+class HoistedInput(NamedTuple):
     """A step in two parts: the product x @ weight, and the rest."""
 
     step: Step  # ([product], or [product, x], state, *weights) -> (y, state)
@@ -32,7 +32,7 @@ class Ahead(NamedTuple):
         return [x.new_empty(self.weight.shape[1]), x][: 1 + self.x_too]
 
 
-def ahead(step: Step, x: Tensor, state: Any, weights: Sequence[Tensor]) -> Ahead | None:
+def hoist_input(step: Step, x: Tensor, state: Any, weights: Sequence[Tensor]) -> HoistedInput | None:
     """A step (x, state, *weights) -> (y, state) in two parts; None where no product is of x alone.
 
     Args:
@@ -51,10 +51,10 @@ def ahead(step: Step, x: Tensor, state: Any, weights: Sequence[Tensor]) -> Ahead
         return None
     value = WeightValues(zip(found.weights, weights, strict=True))
     weight = torch.cat([value(node.args[1]) for node in products], dim=1)
-    if weight.shape[1] == found.rows:
+    if weight.shape[1] == found.batch_marker:
         return None  # the size that marks the batch must be no feature's, where the rest is traced too
     wanted = _wanted([found.out, *found.new_state], products)
-    return Ahead(_rest(found, products, wanted), weight, found.drive[0] in wanted)
+    return HoistedInput(_rest(found, products, wanted), weight, found.drive[0] in wanted)
 
 
 def _products(found: Trace) -> list[fx.Node]:
