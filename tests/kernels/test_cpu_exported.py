@@ -20,7 +20,7 @@ from ostinato.kernels import dispatch
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preference that users have."""
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     torch.manual_seed(0)
 
 

@@ -150,7 +150,7 @@ def test_tensors_made_of_numbers_reach_the_kernel() -> None:
     recurrence = Recurrence("numbers", update)
     for dtype in (torch.float32, torch.float64):
         drive, state = torch.randn(3, 4, H, dtype=dtype), (torch.randn(3, H, dtype=dtype),)
-        with backend("cpu"):
+        with backend("numba"):
             out, _ = recurrence.scan(drive, state)
         want = torch.stack([step.out for step in recurrence.walk(drive, state)], dim=1)
         torch.testing.assert_close(out, want)
@@ -195,7 +195,7 @@ for name in cells:
     drive = tree.map(lambda t: t[0, 0], computed(cell.drive(torch.randn(2, 1, 4))))
     state = tree.map(lambda t: t[0], cell.initial_state(2))
     lower(trace(lambda *call: cell.recurrence.step(*call)[:2], drive, state, list(cell.weights())))
-with backend("cpu"):
+with backend("numba"):
     y, _ = cells["lstm"](4, 5)(torch.randn(2, 3, 4))
     y.sum().backward()
 print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])

@@ -114,7 +114,7 @@ class Compiled:
         held = sum(w.numel() * w.element_size() for w in kernel.weights.values())
         products = "" if kernel.executor.kind == kernel.executor.name else f", products of {kernel.executor.kind}"
         return (
-            f"cpu: the whole step is one compiled call, {kernel.executor.name}{products}: {held:,} bytes of weights, "
+            f"numba: the whole step is one compiled call, {kernel.executor.name}{products}: {held:,} bytes of weights, "
             f"{sum(kernel.widths):,} numbers of state for each of {self.stream.rows}"
         )
 

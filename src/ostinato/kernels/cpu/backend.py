@@ -1,4 +1,4 @@
-"""The backend "cpu": any recurrence, by a kernel derived from its step. What costs time to import is imported late."""
+"""The backend "numba": any recurrence, by a kernel derived from its step. What is slow to import is imported late."""
 
 import os
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ from ..scan.executors import EXECUTORS
 from ..table import ANY, Call, inputs, kernel
 from .runtime.pristine_builtins import own_functions
 
+# Steps below which no derived kernel is chosen: to pack its weights, or to compile it, costs more than it saves.
+SHORT = 4
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -70,6 +72,12 @@ def scans(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     return run(calls)
 
 
+def pays(drive: Any) -> bool:
+    """Whether a call with that drive has steps enough; where a tracer leaves them open it counts as long."""
+    steps = inputs(drive)[0].shape[1]
+    return not isinstance(steps, int) or steps >= SHORT
+
+
 def _executor(dtype: torch.dtype, products: str | None = None) -> Any:
     from .executor import executor
 
@@ -89,6 +97,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@kernel(ANY, "cpu", refuses, scans)
+@kernel(ANY, "numba", refuses, scans, pays)
 def scan(recurrence: Any, drive: Any, state: Any, *weights: Tensor, lengths=None, resets=None, initial=None):
     return scans([Call(recurrence, drive, state, weights, lengths, resets, initial)])[0]
