@@ -49,7 +49,7 @@ def _rows(shape: tuple[int, int, int], asked: Asked) -> Iterator[Row]:
     ]
     yield from contest(
         {"cell": "bi-lstm", "T x B x H": label(shape), "dtype": asked.dtype}, contenders[0], contenders[1:], exact,
-        asked.seconds, tolerance=TOLERANCE[asked.dtype], path="cpu",
+        asked.seconds, tolerance=TOLERANCE[asked.dtype], path="numba",
     )  # fmt: skip
 
 

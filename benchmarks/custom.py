@@ -91,7 +91,7 @@ def _rows(name: str, shape: tuple[int, int, int], most: float, asked: Asked) -> 
             return step(cell, cell, x, slope, dtype)
 
     try:
-        by("cpu")
+        by("numba")
     except kernels.BackendError as error:
         yield head | {"peer": "-", "speed-up": "-", "path": f"refused: {error}"}
         return
@@ -111,8 +111,8 @@ def _rows(name: str, shape: tuple[int, int, int], most: float, asked: Asked) -> 
         speed, its = work / won.median("ours") / 1e6, whole / won.median("our lstm") / 1e6
         return {"GFLOP/s": f"{speed:.0f}", "of peak": f"{speed / most:.2f}", "of our lstm": f"{speed / its:.2f}"}
 
-    for row in contest(head, _contender("ours", partial(by, "cpu")), against, exact, asked.seconds,
-                       tolerance=TOLERANCE[asked.dtype], path="cpu", beside=[beside], more=more):  # fmt: skip
+    for row in contest(head, _contender("ours", partial(by, "numba")), against, exact, asked.seconds,
+                       tolerance=TOLERANCE[asked.dtype], path="numba", beside=[beside], more=more):  # fmt: skip
         yield {**row, "peer's compile s": f"{took:.0f}" if row["peer"] == "torch.compile" else "-"}
 
 

@@ -9,10 +9,10 @@ from torch import Tensor, fx
 
 from ostinato import tree
 from ostinato.kernels.ir.graph import Node
-from ostinato.kernels.lower.evaluate import Evaluated
-from ostinato.kernels.lower.read import order_of_leaf, read
-from ostinato.kernels.lower.reading import Reading
-from ostinato.kernels.lower.trace import trace
+from ostinato.kernels.lower.lower import lower, order_of_leaf
+from ostinato.kernels.lower.step_graph import StepGraph
+from ostinato.kernels.lower.weight_graph import WeightValues
+from ostinato.kernels.trace.tracer import trace
 
 POINTWISE: dict[str, Any] = {
     "neg": np.negative, "exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -33,7 +33,7 @@ class GraphMachine:
         inputs: (kind, number) -> [B, *shape of the node]. weights: traced node -> tensor.
     """
 
-    def __init__(self, reading: Reading, inputs: dict[tuple[str, int], np.ndarray], weights: Evaluated) -> None:
+    def __init__(self, reading: StepGraph, inputs: dict[tuple[str, int], np.ndarray], weights: WeightValues) -> None:
         self.reading, self.inputs, self.weights = reading, inputs, weights
         self.rows = len(next(iter(inputs.values())))
         self.known: dict[Node, np.ndarray] = {}
@@ -109,7 +109,7 @@ def flat(t: Tensor, node: Any) -> np.ndarray:
 def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor]) -> None:
     """Lowers one step of float64 trees [B, ...], and compares all it computes with the step itself and autograd."""
     traced = trace(step, tree.map(lambda d: d[0], drive), tree.map(lambda s: s[0], state), weights)
-    reading = read(traced)
+    reading = lower(traced)
     drive, state = (tree.map(lambda t: t.detach().requires_grad_(), leaves) for leaves in (drive, state))
     weights = [w.detach().requires_grad_() for w in weights]
     given = [*tree.leaves(drive), *tree.leaves(state), *weights]
@@ -123,7 +123,9 @@ def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tens
     inputs |= {("state", i): flat(t, n) for i, (t, n) in enumerate(zip(tree.leaves(state), traced.state, strict=True))}
     inputs |= {("cot", 0): flat(slopes[0], traced.out)}
     inputs |= {("dstate", i): flat(t, n) for i, (t, n) in enumerate(zip(slopes[1:], traced.new_state, strict=True))}
-    machine = GraphMachine(reading, inputs, Evaluated(zip(traced.weights, [w.detach() for w in weights], strict=True)))
+    machine = GraphMachine(
+        reading, inputs, WeightValues(zip(traced.weights, [w.detach() for w in weights], strict=True))
+    )
     rows = [reading.out, *reading.new_state, *reading.ddrive, *reading.dstate]
     theirs = [*results, *wanted[: len(given) - len(weights)]]
     likes = [traced.out, *traced.new_state, *traced.drive, *traced.state]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ostinato.kernels.build.time_loop import HEAD
 from ostinato.kernels.compiler import Direction
-from ostinato.kernels.cpu.direction import Along, Options, Outer, Run
 from ostinato.kernels.ir.buffers import Buffer
+from ostinato.kernels.scan.program import Along, Launch, Options, Outer
 
 
 class Memory:
@@ -51,7 +51,7 @@ class Plain:
             found.append((a.flatten(0, 1).T @ late.flatten(0, 1), a.sum((0, 1))))
         return found, [x @ matrix for x, matrix, _ in alongs]
 
-    def launch(self, runs: Sequence[Run]) -> None:
+    def launch(self, runs: Sequence[Launch]) -> None:
         for run in runs:
             self.run(*run)
 

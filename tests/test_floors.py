@@ -22,15 +22,14 @@ FLOORS = [
 ]
 KERNELS = [
     {"table"},
-    {"step_reads"},
-    {"step_walk"},
-    {"step_identity"},
     {"ir"},
+    {"trace"},
     {"lower"},
     {"passes"},
     {"build"},
     {"render"},
     {"compiler"},
+    {"scan"},
     {"torch", "cpu", "triton"},
     {"dispatch"},
     {"loss", "chance"},

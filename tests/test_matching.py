@@ -66,7 +66,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "".join(o) or "plain")
@@ -76,7 +76,7 @@ def test_leaves_are_matched_by_structure(form: str, options: dict[str, Any]) -> 
     if "resets" in options:
         options = {**options, "initial": initial}
     recurrence, drive = Recurrence("forms", update), torch.linspace(-1, 1, B * T * H).view(B, T, H)
-    assert "cpu: chosen" in recurrence.explain(drive, state, **options)
+    assert "numba: chosen" in recurrence.explain(drive, state, **options)
     out, last = recurrence.scan(drive, state, **options)
     steps = list(recurrence.walk(drive, state, **options))
     torch.testing.assert_close(out, torch.stack([s.out for s in steps], dim=1))

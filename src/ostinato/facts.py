@@ -99,7 +99,7 @@ def explain(
 def _derived(cell: Any, x: Any, after: str) -> str:
     """What was derived from a cell, after a pass of the compiler."""
     from .kernels.compiler import PASSES
-    from .kernels.cpu.scan import derived
+    from .kernels.scan.scan import derived
     from .registry import near
 
     if after not in PASSES:

@@ -107,13 +107,13 @@ class Recurrence:
         call = Call(self, drive, state, weights, lengths, resets, _fitting(drive, state, initial))
         if not torch.compiler.is_compiling():
             return _scan(call)
-        from .kernels.cpu import opaque
+        from .kernels.scan import dynamo_boundary
 
         # Dynamo gives trees of tensors and words to that call, and no None.
         given = {name: tree for name, tree in call.options.items() if tree is not None}
         affine = isinstance(drive, Affine)
         parts = tuple(t for t in drive if t is not None) if affine else kernels.computed(drive)
-        out, *leaves = opaque.scan(self._itself, kernels.forced() or "", affine, parts, state, weights, given)
+        out, *leaves = dynamo_boundary.scan(self._itself, kernels.forced() or "", affine, parts, state, weights, given)
         return out, tree.like(state, leaves)
 
     def explain(self, drive: Any, state: Any, *weights: Tensor, **options: Any) -> str:

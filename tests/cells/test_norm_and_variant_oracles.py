@@ -1,6 +1,6 @@
 """Variants of LSTM and GRU against plain NumPy float64 loops over the papers' equations: values and gradients.
 
-The gradients' oracle is the central differences of those loops; the backend cpu is held to the walk.
+The gradients' oracle is the central differences of those loops; the backend numba is held to the walk.
 """
 
 from collections.abc import Callable
@@ -188,7 +188,7 @@ def results(cell: Cell[Any], x: Tensor, backend: str) -> list[Tensor]:
 def test_the_derived_kernel_equals_the_walk(name: str, dtype: torch.dtype, near: float) -> None:
     cell = ready(PAIRS[name].make, 5, 6).to(dtype)
     x = torch.randn(3, 9, 5, dtype=dtype)
-    for got, want in zip(results(cell, x, "cpu"), results(cell, x, "reference"), strict=True):
+    for got, want in zip(results(cell, x, "numba"), results(cell, x, "reference"), strict=True):
         assert (got - want).abs().max() <= near * want.abs().max().clamp(min=1)
 
 

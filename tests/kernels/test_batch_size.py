@@ -44,7 +44,7 @@ def call(update: Callable[..., Any], rows: int = 3) -> tuple[Recurrence, tuple[T
 def test_a_step_that_hangs_on_the_number_of_rows_is_refused_and_the_loop_runs(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     update, message = REFUSED[name]
     recurrence, given = call(update)
     assert message in recurrence.explain(*given)
@@ -54,10 +54,10 @@ def test_a_step_that_hangs_on_the_number_of_rows_is_refused_and_the_loop_runs(
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_number_of_rows_may_be_a_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     for rows in (1, 3):
         recurrence, given = call(TAKEN[name], rows)
-        assert "cpu: chosen" in recurrence.explain(*given)
+        assert "numba: chosen" in recurrence.explain(*given)
         out, last = recurrence.scan(*given)
         steps = list(recurrence.walk(*given))
         torch.testing.assert_close(out, torch.stack([step.out for step in steps], dim=1))

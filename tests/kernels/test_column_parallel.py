@@ -36,7 +36,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 def scanned(cell: Any, x: Tensor, **options: Any) -> list[Tensor]:
     """Outputs, state and gradients."""
     x = x.clone().requires_grad_()
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         y, state = cell(x, None, **options)
     ends = [y, *tree.leaves(state)]
     slopes = [torch.linspace(1, 2, t.numel(), dtype=t.dtype).view_as(t) for t in ends]
@@ -86,7 +86,7 @@ def test_waiting_in_a_crowd_changes_no_bit(monkeypatch: pytest.MonkeyPatch, thre
     monkeypatch.setattr(column_parallel.ColumnShards, "given_way", lambda _: 1 << 20)
     session.reset()
     assert torch.equal(torch.stack([session(row) for row in x]), calm)
-    with torch.no_grad(), kernels.backend("cpu"):
+    with torch.no_grad(), kernels.backend("numba"):
         first, second = cell(x[None])[0], cell(x[None])[0]
     column_parallel.CONTENTION.left = 0
     assert torch.equal(first, second)
@@ -97,7 +97,7 @@ def test_many_meetings(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(column_parallel, "WIDE", 0)
     torch.manual_seed(0)
     cell, x = GRU(2, 16).eval(), torch.randn(1, 20_000, 2)
-    with torch.no_grad(), kernels.backend("cpu"):
+    with torch.no_grad(), kernels.backend("numba"):
         together = cell(x)[0]
         monkeypatch.setattr(column_parallel, "WIDE", 1 << 60)
         assert torch.equal(together, cell(x)[0])

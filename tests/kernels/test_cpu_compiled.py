@@ -19,7 +19,7 @@ from ostinato.layers import Pointwise, Stack
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing compiled before, and the preference that users have."""
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     torch.manual_seed(0)
     torch.compiler.reset()
     yield

@@ -1,4 +1,4 @@
-"""Two directions at once by the backend "cpu". Oracles: the reference loop in float64, and one direction at a time."""
+"""Two directions at once by the backend "numba". Oracles: the float64 reference loop, and one direction at a time."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ostinato import kernels, tree
 from ostinato.cells import GRU, LSTM, MGU, RAN
-from ostinato.kernels.cpu.machine import NumbaMachine
+from ostinato.kernels.cpu.executor import CpuExecutor
 from ostinato.layers.bidirectional import Bidirectional, reverse
 
 PAIRS = [(LSTM, LSTM), (GRU, MGU), (RAN, OwnCell)]
@@ -37,8 +37,8 @@ def everything(layer: Any, x: Tensor, backend: str, **options: Tensor) -> list[T
 @pytest.fixture
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many runs were done at once, launch by launch."""
-    found, launch = list[int](), NumbaMachine.launch
-    monkeypatch.setattr(NumbaMachine, "launch", lambda self, runs: (found.append(len(runs)), launch(self, runs))[1])
+    found, launch = list[int](), CpuExecutor.launch
+    monkeypatch.setattr(CpuExecutor, "launch", lambda self, runs: (found.append(len(runs)), launch(self, runs))[1])
     return found
 
 
@@ -56,7 +56,7 @@ def test_two_cells_run_at_once_and_give_the_same(
     want = everything(layer, x, "reference", **options)
     try:
         torch.set_num_threads(threads)
-        got = everything(layer, x, "cpu", **options)
+        got = everything(layer, x, "numba", **options)
     finally:
         torch.set_num_threads(before)
     assert sizes == [2, 2]
@@ -66,7 +66,7 @@ def test_two_cells_run_at_once_and_give_the_same(
 def test_no_bit_differs_from_one_direction_at_a_time() -> None:
     torch.manual_seed(0)
     layer, x = Bidirectional(LSTM(D, H), GRU(D, H)), torch.randn(2, T, D)
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         y, after = layer(x)
         there, right = layer.rightward(x)
         back, left = layer.leftward(x.flip(1))
@@ -84,7 +84,7 @@ def test_wide_matrices_of_two_directions_stay_with_their_threads(sizes: list[int
     try:
         for threads in (1, 2, 5):  # with five there are threads to share a direction's columns
             torch.set_num_threads(threads)
-            found.append(everything(layer, x, "cpu"))
+            found.append(everything(layer, x, "numba"))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
@@ -95,5 +95,5 @@ def test_the_gradient_of_a_gradient() -> None:
     torch.manual_seed(0)
     layer = Bidirectional(GRU(2, 3), MGU(2, 3)).double()
     x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x, atol=1e-6, rtol=1e-4)

@@ -20,7 +20,7 @@ from ostinato.kernels import dispatch
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preference that users have."""
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     torch.manual_seed(0)
 
 
@@ -97,7 +97,12 @@ print(float((program(x) - cell(x)[0]).abs().max()))
 def test_a_program_runs_in_another_process_once_the_cell_is_derived_there(tmp_path: Path) -> None:
     texts = []
     for script in (SAVES, LOADS):
-        command = [sys.executable, "-c", f"import ostinato.kernels.cpu.operators\n{script}", str(tmp_path / "cell.pt2")]
+        command = [
+            sys.executable,
+            "-c",
+            f"import ostinato.kernels.scan.operators\n{script}",
+            str(tmp_path / "cell.pt2"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         texts.append(done.stdout.strip())

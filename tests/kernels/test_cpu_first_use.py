@@ -15,7 +15,8 @@ from test_cpu_team import FORKS, in_child
 
 from ostinato import kernels
 from ostinato.cells import GRU
-from ostinato.kernels.cpu import abreast, scan
+from ostinato.kernels.cpu.gemm import column_parallel
+from ostinato.kernels.scan import scan
 from ostinato.recurrence import Recurrence
 from ostinato.stream import Session
 
@@ -37,7 +38,7 @@ FIRST = """
     d, s, w = torch.randn(3, 5, 4).double(), torch.randn(3, 4).double(), torch.randn(4, 4).double().requires_grad_()
     def use(k):
         gate.wait()
-        with kernels.backend("cpu"):
+        with kernels.backend("numba"):
             out, last = steps[k % 2].scan(d, s, w)
         return out.detach(), last.detach(), torch.autograd.grad(out.sum() + last.sum(), w)[0]
     gate = threading.Barrier(8)
@@ -78,7 +79,7 @@ def test_backends_forced_by_many_threads_are_all_left() -> None:
     sys.setswitchinterval(1e-6)
 
     def force(k: int) -> bool:
-        name = ("reference", "cpu")[k % 2]
+        name = ("reference", "numba")[k % 2]
         for _ in range(2000):
             with kernels.backend(name):
                 if kernels.forced() != name:
@@ -110,7 +111,7 @@ def test_large_weights_in_a_forked_child(what: str, two_threads: None) -> None:
     session = Session(cell)
 
     def use() -> torch.Tensor:
-        with kernels.backend("cpu"):
+        with kernels.backend("numba"):
             if what == "a scan":
                 with torch.no_grad():
                     return cell(x)[0]
@@ -120,7 +121,7 @@ def test_large_weights_in_a_forked_child(what: str, two_threads: None) -> None:
         one.reset()
         return one.push(x[0])
 
-    assert abreast.pays([cell.w_rec])
+    assert column_parallel.pays([cell.w_rec])
     want = use()
     assert in_child(lambda: torch.get_num_threads() == 1 and torch.allclose(use(), want, atol=1e-6))
     assert torch.equal(use(), want) and torch.get_num_threads() == 2
@@ -143,7 +144,7 @@ def test_a_fork_while_another_thread_derives() -> None:
     d, s = torch.randn(3, 5, 4), torch.randn(3, 4)
 
     def use() -> bool:
-        with kernels.backend("cpu"):
+        with kernels.backend("numba"):
             got = fresh.scan(d, s)[0]
         with kernels.backend("reference"):
             return torch.allclose(got, fresh.scan(d, s)[0])

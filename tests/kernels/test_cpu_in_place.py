@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ostinato import kernels, tree
 from ostinato.cells import GRU, LSTM, Elman
-from ostinato.kernels.cpu import memory
+from ostinato.kernels.cpu.runtime import memory
 from ostinato.layers import Bidirectional, Stack
 
 WRITES: dict[str, Callable[[Tensor], Any]] = {
@@ -37,7 +37,7 @@ def gradients(cell: Any, x: Tensor, backend: str, write: Callable[..., Any], **o
 
 
 def same(cell: Any, x: Tensor, write: Callable[..., Any], **options: Any) -> None:
-    got, want = (gradients(cell, x, name, write, **options) for name in ("cpu", "reference"))
+    got, want = (gradients(cell, x, name, write, **options) for name in ("numba", "reference"))
     for mine, theirs in zip(got, want, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
@@ -73,7 +73,7 @@ def test_a_state(kind: Any) -> None:
         total = y.sum() + sum(leaf.mul_(3).sum() for leaf in leaves)
         return list(torch.autograd.grad(total, [given, *cell.parameters()]))
 
-    for mine, theirs in zip(grads("cpu", False), grads("reference", True), strict=True):
+    for mine, theirs in zip(grads("numba", False), grads("reference", True), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
@@ -87,7 +87,7 @@ def test_twice_through_one_graph() -> None:
     torch.manual_seed(0)
     cell, x = GRU(3, 5).double(), torch.randn(4, 6, 3, dtype=torch.float64)
     learnt, runs = list(cell.parameters()), []
-    for name in ("cpu", "reference"):
+    for name in ("numba", "reference"):
         with kernels.backend(name):
             y = cell(x)[0]
         first = y.sum()
@@ -113,7 +113,7 @@ def test_where_a_mode_watches() -> None:
         with Watching():
             return gradients(cell, x, name, lambda y, _: y.relu_())
 
-    for mine, theirs in zip(watched("cpu"), gradients(cell, x, "reference", lambda y, _: y.relu_()), strict=True):
+    for mine, theirs in zip(watched("numba"), gradients(cell, x, "reference", lambda y, _: y.relu_()), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
@@ -122,7 +122,7 @@ def test_what_backward_wants_of_the_callers_may_not_change(what: str) -> None:
     """A wrong gradient in silence is the worst answer: torch's own error comes, as from the loop."""
     cell, x = GRU(3, 5), torch.randn(4, 6, 3)
     start = cell.initial_state(4)
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         y = cell(x, start)[0]
     with torch.no_grad():
         {"x": x, "start": start.h, "weight": cell.w_rec}[what].add_(1)
@@ -131,7 +131,7 @@ def test_what_backward_wants_of_the_callers_may_not_change(what: str) -> None:
 
 
 def test_the_watch_on_an_output_holds_no_memory() -> None:
-    from ostinato.kernels.cpu.autograd import Watch
+    from ostinato.kernels.scan.autograd import Watch
 
     t = torch.zeros(1000)
     watch = Watch(t)

@@ -27,9 +27,9 @@ def test_mixed_precision_rounds_the_factors_of_products_alone(
     x = torch.randn(5, 12, 20)
     want = everything(copy.deepcopy(cell), x, "reference", torch.float64, lengths=lengths)
     with torch.autocast("cpu", torch.bfloat16):
-        got = everything(cell, x, "cpu", torch.float32, lengths=lengths)
-        low = everything(cell, x.bfloat16().float(), "cpu", torch.float32, lengths=lengths)
-    exact = everything(cell, x, "cpu", torch.float32, lengths=lengths)
+        got = everything(cell, x, "numba", torch.float32, lengths=lengths)
+        low = everything(cell, x.bfloat16().float(), "numba", torch.float32, lengths=lengths)
+    exact = everything(cell, x, "numba", torch.float32, lengths=lengths)
     for mine, theirs in zip(got, want, strict=True):
         assert mine.dtype == torch.float32
         error = float((mine.double() - theirs).norm() / theirs.norm())
@@ -41,7 +41,9 @@ def test_mixed_precision_rounds_the_factors_of_products_alone(
 def test_without_fast_products_mixed_precision_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_features, "has_avx512_bf16", lambda: False)
     with torch.autocast("cpu", torch.bfloat16):
-        assert "cpu: not chosen, this processor has no products of bfloat16" in MGU(4, 6).explain(torch.randn(3, 5, 4))
+        assert "numba: not chosen, this processor has no products of bfloat16" in MGU(4, 6).explain(
+            torch.randn(3, 5, 4)
+        )
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
@@ -50,7 +52,7 @@ def test_checkpointed_gradients_are_the_same(cell_class: Any, reentrant: bool) -
     torch.manual_seed(0)
     cell, x = cell_class(4, 6), torch.randn(3, 5, 4, requires_grad=True)
     learnt = [x, *cell.parameters()]
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         want = torch.autograd.grad(cell(x)[0].sum(), learnt)
         y = checkpoint(lambda x: cell(x)[0], x, use_reentrant=reentrant)
         y.sum().backward()
@@ -64,7 +66,7 @@ def test_forward_mode_takes_the_loop() -> None:
     slope = torch.randn_like(x)
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(x, slope)
-        assert "cpu: not chosen, in forward mode only the reference" in cell.explain(dual)
+        assert "numba: not chosen, in forward mode only the reference" in cell.explain(dual)
         got = torch.autograd.forward_ad.unpack_dual(cell(dual)[0]).tangent
     want = torch.func.jvp(lambda x: cell(x)[0], (x,), (slope,))[1]
     torch.testing.assert_close(got, want)
@@ -72,7 +74,7 @@ def test_forward_mode_takes_the_loop() -> None:
 
 def test_a_first_use_in_anomaly_mode_derives_all_the_same() -> None:
     cell, x = OwnCell(3, 13), torch.randn(2, 5, 3)
-    with torch.autograd.set_detect_anomaly(True), kernels.backend("cpu"), warnings.catch_warnings():
+    with torch.autograd.set_detect_anomaly(True), kernels.backend("numba"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         y, _ = cell(x)
         y.sum().backward()
@@ -81,7 +83,7 @@ def test_a_first_use_in_anomaly_mode_derives_all_the_same() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_what_is_traced_by_jit_reads_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     torch.manual_seed(0)
     cell, x, other = GRU(4, 6).eval(), torch.randn(2, 5, 4), torch.randn(3, 5, 4)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ostinato import kernels
 from ostinato.cells import MGU, Elman
-from ostinato.kernels.cpu import autograd, operators, scan
+from ostinato.kernels.scan import autograd, operators, scan
 from ostinato.layers import Zoneout
 
 
@@ -84,7 +84,7 @@ def test_inputs_of_other_widths_have_kernels_of_their_own() -> None:
     for width in (9, 4, 33):
         cell, x = MGU(width, 5).double(), torch.randn(3, 6, width, dtype=torch.float64)
         results = []
-        for backend in ("cpu", "reference"):
+        for backend in ("numba", "reference"):
             with kernels.backend(backend):
                 results.append(cell(x)[0])
         torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
@@ -92,7 +92,7 @@ def test_inputs_of_other_widths_have_kernels_of_their_own() -> None:
 
 def test_eager_calls_stay_off_the_dispatcher() -> None:
     part = MGU(4, 5)
-    with kernels.backend("cpu"), torch.profiler.profile() as profile:
+    with kernels.backend("numba"), torch.profiler.profile() as profile:
         part(X)[0].sum().backward()
     assert not [event for event in profile.events() or [] if event.name.startswith("ostinato::")]
 
@@ -109,7 +109,7 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(scan, "_DERIVED", {})
     monkeypatch.setattr(scan, "_MOST", 2)
     for leak in (0.5, 0.25, 0.5, 0.75):
-        with kernels.backend("cpu"), torch.no_grad():
+        with kernels.backend("numba"), torch.no_grad():
             Own(leak)(X)
     assert len(scan._DERIVED) == 2
 
@@ -120,7 +120,7 @@ def test_a_mistake_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> Non
     def wrong(*_: Any, **__: Any) -> Any:
         raise KeyError("of ours")
 
-    monkeypatch.setattr(scan, "Derived", wrong)
+    monkeypatch.setattr(scan, "ScanKernel", wrong)
     with pytest.raises(KeyError, match="of ours"):
         MGU(4, 5).explain(X)
 

@@ -1,4 +1,4 @@
-"""Derived kernels on calls that nobody chose by hand. Oracles: the reference walk in float64; one thread, for bits.
+"""ScanKernel kernels on calls that nobody chose by hand. Oracles: the reference walk in float64; one thread, for bits.
 
 A kernel is compiled for each cell, width and dtype, and those are few; all else of a call is drawn.
 """
@@ -164,7 +164,7 @@ def test_a_kernel_is_the_walk(name: str, call: Call) -> None:
     if name not in ("lstm", "own", "zoneout") and not any(call.learns):  # or one more kernel each is compiled
         call = replace(call, learns=(True,))
     with conditions(call.threads, call.wide):
-        got = everything(model, d_in, dtype, "cpu", call)
+        got = everything(model, d_in, dtype, "numba", call)
     want = everything(model, d_in, torch.float64, "reference", call)
     for number, (g, w) in enumerate(zip(got, want, strict=True)):
         gap = (g.double() - w).abs().max() / w.abs().max().clamp(min=1)
@@ -179,7 +179,7 @@ def scanned(cell: Cell[Any], drive: Any, rows: int, threads: int, wide: int, mix
     given = drive, state, cell.weights(), fresh
     drive, state, weights, fresh = tree.map(lambda t: None if t is None else t.detach().requires_grad_(), given)
     lengths = torch.arange(rows).mul(3).add(STEPS).remainder(STEPS + 1)
-    with conditions(threads, wide), kernels.backend("cpu"):
+    with conditions(threads, wide), kernels.backend("numba"):
         with torch.autocast("cpu", torch.bfloat16) if mixed else nullcontext():
             out, last = cell.recurrence.scan(
                 drive, state, *weights, lengths=lengths, resets=torch.rand(rows, STEPS) < 0.2, initial=fresh
@@ -244,7 +244,7 @@ def test_a_stream_is_the_walk(
             y = session(part.numpy() if arrays else part) if n == 0 else session.push(part.numpy() if arrays else part)
             ys.append(torch.as_tensor(y).view(batch, max(1, n), -1))
             at += max(1, n)
-    assert session.explain().startswith("cpu") and session.steps == shape[1]
+    assert session.explain().startswith("numba") and session.steps == shape[1]
     rtol, atol = (1e-4, 1e-5) if dtype is torch.float32 else (1e-10, 1e-11)
     torch.testing.assert_close(torch.cat(ys, dim=1), want, rtol=rtol, atol=atol)
     for mine, theirs in zip(tree.leaves(session.state), tree.leaves(after), strict=True):

@@ -1,4 +1,4 @@
-"""The backend "cpu" as torch sees it. Oracle: the reference walk in float64."""
+"""The backend "numba" as torch sees it. Oracle: the reference walk in float64."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -56,7 +56,7 @@ def everything(cell: Any, x: Tensor, backend: str, dtype: torch.dtype, **options
 
 
 def assert_equal_to_the_walk(cell: Any, x: Tensor, dtype: torch.dtype, **options: Any) -> None:
-    got = everything(cell, x, "cpu", dtype, **options)
+    got = everything(cell, x, "numba", dtype, **options)
     want = everything(cell, x, "reference", torch.float64, **options)
     for number, (g, w) in enumerate(zip(got, want, strict=True)):
         gap = float((g.double() - w).abs().max() / w.abs().max().clamp(min=1))
@@ -96,7 +96,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     before = torch.get_num_threads()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(everything(cell, x, "cpu", torch.float32, **ragged(29, 11)))
+        found.append(everything(cell, x, "numba", torch.float32, **ragged(29, 11)))
     torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
@@ -109,7 +109,7 @@ def test_strides_do_not_matter() -> None:
     assert_equal_to_the_walk(cell, x, torch.float32, **ragged(5, 9))
     cell = cell.float()
     state = tree.like(cell.initial_state(5), [torch.randn(7, 5).T])
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         got = cell(x, state)[0]
     with kernels.backend("reference"):
         torch.testing.assert_close(got, cell(x, state)[0])
@@ -118,7 +118,7 @@ def test_strides_do_not_matter() -> None:
 def test_without_gradients_nothing_is_kept_and_nothing_differs() -> None:
     torch.manual_seed(0)
     cell, x = OwnCell(3, 7), torch.randn(4, 6, 3)
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         want = cell(x, None, **ragged(4, 6))
         with torch.no_grad():
             got = cell(x, None, **ragged(4, 6))
@@ -132,7 +132,7 @@ def test_truncated_back_propagation_goes_on_from_a_state() -> None:
     cell = LSTM(4, 40)
     x = torch.randn(20, 300, 4)  # big enough for memory that is taken again
     results = []
-    for backend in ("cpu", "reference"):
+    for backend in ("numba", "reference"):
         state, grads = None, []
         with kernels.backend(backend):
             for t in range(0, 300, 100):
@@ -156,25 +156,29 @@ def test_a_gradient_has_a_derivative() -> None:
         named = dict(zip([n for n, _ in cell.named_parameters()], weights, strict=True))
         return torch.func.functional_call(cell, named, (x, None), options)[0]
 
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         assert torch.autograd.gradgradcheck(y, (x, *parameters), atol=1e-6, rtol=1e-4)
 
 
 def test_it_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     x = torch.randn(3, 5, 4)
-    assert GRU(4, 6).explain(x).startswith("cpu: chosen, the fastest that takes this call on cpu\naten: could run, cpu")
-    assert "cpu: chosen" in LSTM(4, 128).explain(torch.randn(20, 5, 4))
+    assert (
+        GRU(4, 6)
+        .explain(x)
+        .startswith("numba: chosen, the fastest that takes this call on cpu\naten: could run, numba")
+    )
+    assert "numba: chosen" in LSTM(4, 128).explain(torch.randn(20, 5, 4))
     assert "aten: chosen" in GRU(4, 6).explain(x[:, :3])  # a few steps are not worth compiling for
-    assert "cpu: could run, reference comes first" in MGU(4, 6).explain(x[:, :1])
+    assert "numba: could run, reference comes first" in MGU(4, 6).explain(x[:, :1])
 
 
 def test_refusals_are_sentences() -> None:
     cell, x = MGU(4, 6), torch.randn(3, 5, 4)
     with torch.autocast("cpu", torch.float16):
-        assert "cpu: not chosen, mixed precision is written for float32 and bfloat16" in cell.explain(x)
+        assert "numba: not chosen, mixed precision is written for float32 and bfloat16" in cell.explain(x)
     assert "float32 or float64 throughout, and this call has bfloat16" in cell.bfloat16().explain(x.bfloat16())
-    assert "cpu: not chosen, the batch is empty" in MGU(4, 6).explain(x[:0])
+    assert "numba: not chosen, the batch is empty" in MGU(4, 6).explain(x[:0])
 
     class Sorting(OwnCell):
         recurrence = Recurrence("sorting", lambda a, h: (a, a.sort(dim=-1).values + h), norm_gates)
@@ -192,7 +196,7 @@ def test_refusals_are_sentences() -> None:
 
 def test_a_wrong_shape_is_an_error_and_never_memory() -> None:
     cell = GRU(4, 6)
-    with kernels.backend("cpu"):
+    with kernels.backend("numba"):
         for x in (torch.randn(3, 5, 5), torch.randn(3, 5, 3)):
             with pytest.raises(ValueError, match=r"x must be \[B, T, 4\]"):
                 cell(x)

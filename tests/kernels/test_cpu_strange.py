@@ -9,8 +9,9 @@ from test_emit import B, T, compare, ragged
 from torch import Tensor
 from torch.nn import functional as F
 
-from ostinato.kernels import Outside
-from ostinato.kernels.lower import read, trace
+from ostinato.kernels import Unsupported
+from ostinato.kernels.lower.lower import lower
+from ostinato.kernels.trace.tracer import trace
 from plain_machine import Plain
 from steps import STEPS, H, attention
 
@@ -121,8 +122,8 @@ def test_what_no_kernel_would_compute_rightly_is_refused(name: str, gradients: b
         return d, (h,)
 
     row = torch.zeros(H)
-    with pytest.raises(Outside, match=sentence):
-        read(trace(step, row, (row,), [torch.zeros(H, H)], gradients))
+    with pytest.raises(Unsupported, match=sentence):
+        lower(trace(step, row, (row,), [torch.zeros(H, H)], gradients))
 
 
 def test_a_solver_of_weights_is_left_to_torch() -> None:

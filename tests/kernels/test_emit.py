@@ -14,9 +14,10 @@ from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import computed
 from ostinato.kernels.build import input_product
-from ostinato.kernels.cpu.derived import Derived, together
-from ostinato.kernels.cpu.direction import Options
-from ostinato.kernels.cpu.leaves import as_rows
+from ostinato.kernels.scan.gradients import backward
+from ostinato.kernels.scan.leaves import as_rows
+from ostinato.kernels.scan.program import Options, together
+from ostinato.kernels.scan.scan_kernel import ScanKernel
 from ostinato.recurrence import Recurrence
 from plain_machine import Plain
 from steps import CASES, STEPS, H, attention, step_of
@@ -31,7 +32,9 @@ def compare(
 ) -> None:  # fmt: skip
     """One scan, forward and backward; what a kernel does not write is full of NaN."""
     recurrence = Recurrence("own", lambda gates, state: gates, lambda d, s, *w: step(d, s, *w))
-    derived = Derived(recurrence, tree.map(lambda d: d[0, 0], drive), tree.map(lambda s: s[0], state), weights, machine)
+    derived = ScanKernel(
+        recurrence, tree.map(lambda d: d[0, 0], drive), tree.map(lambda s: s[0], state), weights, machine
+    )
     initial = [torch.randn_like(s) for s in tree.leaves(state)] if resets is not None else []
     inputs = [*tree.leaves(drive), *tree.leaves(state), *weights, *initial]
     for t in inputs:
@@ -59,7 +62,7 @@ def compare(
     (bare, end, _), (got, after, kept) = together(machine, both)
     for mine, theirs in zip([bare, *end, got, *after], 2 * ends, strict=True):
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-11, atol=1e-11)
-    (groups,) = together(machine, [derived.backward(drives, starts, plain, options, kept, cots[0], cots[1:])])
+    (groups,) = together(machine, [backward(derived, drives, starts, plain, options, kept, cots[0], cots[1:])])
     mine = [g for group in groups for g in group]
     for number, (g, w, lead) in enumerate(zip(mine, wanted, leads, strict=True)):
         w = w if lead is None else as_rows(w, lead)
@@ -135,7 +138,7 @@ def test_a_drive_made_in_parts(name: str, kind: str, most: int, biased: bool, mo
     initial = tuple(torch.randn_like(s) for s in tree.leaves(state))
     options = Options(*(None if o is None else o.double() for o in given.values()), initial)
     for machine in (Plain(lanes=4), Plain(lanes=3, block=2, jobs=1)):
-        inside, outside = Derived(*row, machine, features={0: D}), Derived(*row, machine)
+        inside, outside = ScanKernel(*row, machine, features={0: D}), ScanKernel(*row, machine)
         assert inside.inside == {0: D}
         starts = tree.leaves(state)
         works = [
@@ -150,7 +153,7 @@ def test_a_drive_made_in_parts(name: str, kind: str, most: int, biased: bool, mo
 def test_a_drive_that_backward_wants_is_given_whole() -> None:
     squared = Recurrence("squared", lambda h, _: (h, h), lambda d, h: d * d + h)
     row = torch.zeros(5, dtype=torch.float64)
-    assert Derived(squared, row, row, [], Plain(lanes=4), features={0: D}).inside == {}
+    assert ScanKernel(squared, row, row, [], Plain(lanes=4), features={0: D}).inside == {}
 
 
 def test_of_two_leaves_the_one_that_backward_does_not_want_is_made_inside() -> None:
@@ -161,7 +164,7 @@ def test_of_two_leaves_the_one_that_backward_does_not_want_is_made_inside() -> N
     drive, weights = cell.drive(x), [*cell.weights()]
     row = (cell.recurrence, tree.map(lambda d: d[0, 0], computed(drive)), tree.map(lambda s: s[0], state), weights)
     machine, start = Plain(lanes=4), tree.leaves(state)
-    inside, outside = Derived(*row, machine, features={0: D, 1: D}), Derived(*row, machine)
+    inside, outside = ScanKernel(*row, machine, features={0: D, 1: D}), ScanKernel(*row, machine)
     assert inside.inside == {0: D}
     given = [*drive.gates, computed(drive.content)]
     works = [outside.forward(tree.leaves(computed(drive)), start, weights, Options())]
@@ -169,8 +172,8 @@ def test_of_two_leaves_the_one_that_backward_does_not_want_is_made_inside() -> N
     kept, cot = want[2], torch.randn_like(want[0])
     torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
     works = [
-        outside.backward(tree.leaves(computed(drive)), start, weights, Options(), kept, cot, want[1]),
-        inside.backward(given, start, weights, Options(), kept, cot, want[1]),
+        backward(outside, tree.leaves(computed(drive)), start, weights, Options(), kept, cot, want[1]),
+        backward(inside, given, start, weights, Options(), kept, cot, want[1]),
     ]
     (whole, *others), (parts, *mine) = together(machine, works)
     torch.testing.assert_close(mine, others, rtol=1e-11, atol=1e-11)

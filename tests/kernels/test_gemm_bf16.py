@@ -7,15 +7,15 @@ import pytest
 import torch
 from kept import with_lanes
 
-from ostinato.kernels.cpu.direction import Options, Run
+from ostinato.kernels.cpu.executor import executor
 from ostinato.kernels.cpu.gemm.host import linear, outer, outer_jobs, scratch_size
 from ostinato.kernels.cpu.gemm.packing import pack, packed_size, product
 from ostinato.kernels.cpu.gemm.panels import call_exact
-from ostinato.kernels.cpu.machine import machine
 from ostinato.kernels.cpu.runtime.cpu_features import has_avx512_bf16
 from ostinato.kernels.cpu.runtime.job_words import unpack
 from ostinato.kernels.cpu.runtime.jobs import c_function, in_turn
 from ostinato.kernels.cpu.simd.width import lanes
+from ostinato.kernels.scan.program import Launch, Options
 
 KIND = "bfloat16"
 NUMBERS = (1, 2, 7, 16, 33, 100, 193)
@@ -169,8 +169,8 @@ def halves(T, b0, b1, block, multiply, S, lengths, resets, a, w, c):
 
 
 def test_a_machine_rounds_in_all_its_products_and_nowhere_else():
-    plain, of = machine(torch.float32), machine(torch.float32, "bfloat16")
-    assert of is machine(torch.float32, "bfloat16") and of is not plain
+    plain, of = executor(torch.float32), executor(torch.float32, "bfloat16")
+    assert of is executor(torch.float32, "bfloat16") and of is not plain
     a, b, w = torch.randn(5, 33), torch.randn(5, 48), torch.randn(33, 48)
     close(of.linear(a, w, None), rounded(a) @ rounded(w))
     out, total = of.outer_and_total(a[None], b[None])
@@ -179,7 +179,7 @@ def test_a_machine_rounds_in_all_its_products_and_nowhere_else():
     direction = SimpleNamespace(name="halves", source=SOURCE, arrays=("a", "w", "c"), room=8, beside=0)
     for host, x, y in ((of, rounded(a), rounded(w)), (plain, a.double(), w.double())):
         arrays = {"a": a, "w": host.packs([w])[0], "c": torch.full((5, 48), NAN)}
-        host.launch([Run(direction, 5, 1, arrays, Options())])
+        host.launch([Launch(direction, 5, 1, arrays, Options())])
         close(arrays["c"], x @ y)
     assert of.compiled(direction) == plain.compiled(direction)  # one kernel serves both
 
@@ -187,7 +187,7 @@ def test_a_machine_rounds_in_all_its_products_and_nowhere_else():
 def test_products_that_are_not_written_are_refused():
     for dtype, products in ((torch.float64, "bfloat16"), (torch.float32, "float16")):
         with pytest.raises(ValueError, match=f"products of {products} are not written for {dtype}; use bfloat16"):
-            machine(dtype, products)
+            executor(dtype, products)
 
 
 def test_the_host_is_known_to_torch_in_the_same_way():

@@ -12,7 +12,9 @@ from graph_machine import lowered
 from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import computed
-from ostinato.kernels.lower import Outside, read, trace, written_at
+from ostinato.kernels.lower.lower import lower
+from ostinato.kernels.table import Unsupported
+from ostinato.kernels.trace.tracer import trace, written_at
 from steps import CASES, STEPS, H, attention, step_of
 
 B = 6
@@ -47,13 +49,13 @@ def sorted_step(d: Tensor, s: tuple[Tensor, ...]) -> Any:
 
 def test_an_operation_outside_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     row, line = torch.zeros(H), "h = d.sort(dim=-1).values + s[0]"
-    with pytest.raises(Outside, match="the operation sort is outside the vocabulary") as error:
-        read(trace(sorted_step, row, (row,), []))
+    with pytest.raises(Unsupported, match="the operation sort is outside the vocabulary") as error:
+        lower(trace(sorted_step, row, (row,), []))
     assert f"({__file__}, line " in str(error.value) and str(error.value).endswith(f": {line})")
     # Torch's tracer knows no lines: they are looked for in a call.
     monkeypatch.setattr(importlib.import_module(trace.__module__), "record", None)
-    with pytest.raises(Outside, match=r"the operation sort is outside the vocabulary$") as error:
-        read(trace(sorted_step, row, (row,), []))
+    with pytest.raises(Unsupported, match=r"the operation sort is outside the vocabulary$") as error:
+        lower(trace(sorted_step, row, (row,), []))
     where = written_at(error.value.op, sorted_step, [sorted_step], (row[None], (row[None],)))
     assert where.startswith(__file__)
     assert where.endswith(line)
@@ -65,8 +67,8 @@ def test_rows_that_see_each_other_are_refused() -> None:
         return h, (h,)
 
     row = torch.zeros(H)
-    with pytest.raises(Outside):
-        read(trace(mixed, row, (row,), []))
+    with pytest.raises(Unsupported):
+        lower(trace(mixed, row, (row,), []))
 
 
 def test_nothing_is_computed_twice() -> None:
@@ -75,7 +77,7 @@ def test_nothing_is_computed_twice() -> None:
 
     cell = cells["lstm"](4, H)
     drive, state, weights = example(cell)
-    reading = read(trace(step_of(cell.recurrence), drive[0], tree.map(lambda t: t[0], state), weights))
+    reading = lower(trace(step_of(cell.recurrence), drive[0], tree.map(lambda t: t[0], state), weights))
     roots = [n for v in (reading.out, *reading.new_state, *reading.ddrive, *reading.dstate) for n in v]
     found = count(roots)
     assert (found["sigmoid"], found["tanh"], found["mm"]) == (3, 2, 2)

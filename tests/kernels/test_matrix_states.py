@@ -16,7 +16,7 @@ from ostinato.kernels import dispatch
 from plain_machine import Plain
 from steps import step_of
 
-BACKEND = "cpu"
+BACKEND = "numba"
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}  # relative to the largest entry of each tensor
 DOUBLE, SINGLE = torch.float64, torch.float32
 

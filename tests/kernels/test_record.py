@@ -1,6 +1,5 @@
 """What our recorder writes down of a step leads to the plan that torch's `make_fx`, the oracle, leads to."""
 
-import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,17 +12,17 @@ from torch.nn import functional as F
 
 from ostinato import tree
 from ostinato.cells import cells
-from ostinato.kernels import REFERENCE, Outside, backend, computed
-from ostinato.kernels.lower import read, trace
+from ostinato.kernels import REFERENCE, Unsupported, backend, computed
+from ostinato.kernels.lower.lower import lower
 from ostinato.kernels.passes.listing import listing
 from ostinato.kernels.passes.plan import plan
+from ostinato.kernels.trace import tracer as tracing
+from ostinato.kernels.trace.tracer import trace
 from ostinato.layers import Pointwise, RecurrentDropout, Residual, Stack, Zoneout
 from ostinato.models import LanguageModel
 from ostinato.recurrence import Recurrence
 from ostinato.recurrent import Cell, Recurrent
 from steps import CASES, STEPS, H, attention, step_of
-
-tracing = importlib.import_module("ostinato.kernels.lower.trace")  # `trace` in the package is the function
 
 
 def refuse(*args: Any) -> Any:
@@ -32,13 +31,13 @@ def refuse(*args: Any) -> Any:
 
 def text(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor], gradients: bool = True) -> str:
     first = tree.map(lambda t: t[0], drive), tree.map(lambda t: t[0], state)
-    return listing(plan(read(trace(step, first[0], first[1], weights, gradients))))
+    return listing(plan(lower(trace(step, first[0], first[1], weights, gradients))))
 
 
 def same(monkeypatch: pytest.MonkeyPatch, *call: Any) -> None:
     """Asserts that both tracers, each without the other, lead to one plan."""
     with monkeypatch.context() as only:
-        only.setattr(tracing, "made", refuse)
+        only.setattr(tracing, "trace_by_make_fx", refuse)
         ours = text(*call)
     with monkeypatch.context() as only:
         only.setattr(tracing, "record", refuse)
@@ -151,7 +150,7 @@ def test_tensors_made_of_numbers_reach_the_kernel() -> None:
     recurrence = Recurrence("numbers", update)
     for dtype in (torch.float32, torch.float64):
         drive, state = torch.randn(3, 4, H, dtype=dtype), (torch.randn(3, H, dtype=dtype),)
-        with backend("cpu"):
+        with backend("numba"):
             out, _ = recurrence.scan(drive, state)
         want = torch.stack([step.out for step in recurrence.walk(drive, state)], dim=1)
         torch.testing.assert_close(out, want)
@@ -166,7 +165,7 @@ def test_writing_into_a_part_is_refused(gradients: bool) -> None:
         h[..., 1:3] *= 2
         return h, (h,)
 
-    with pytest.raises(Outside, match="writes into a part of a tensor"):
+    with pytest.raises(Unsupported, match="writes into a part of a tensor"):
         text(step, torch.randn(2, H), (torch.randn(2, H),), [], gradients)
 
 
@@ -179,8 +178,8 @@ def test_what_only_torch_follows_is_traced_by_torch(monkeypatch: pytest.MonkeyPa
     found = text(*call)
     monkeypatch.setattr(tracing, "record", refuse)
     assert found == text(*call)
-    monkeypatch.setattr(tracing, "made", refuse)
-    with pytest.raises(Outside, match="its step cannot be traced"):
+    monkeypatch.setattr(tracing, "trace_by_make_fx", refuse)
+    with pytest.raises(Unsupported, match="its step cannot be traced"):
         text(*call)
 
 
@@ -189,13 +188,14 @@ import sys, torch
 from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import backend, computed
-from ostinato.kernels.lower import read, trace
+from ostinato.kernels.lower.lower import lower
+from ostinato.kernels.trace.tracer import trace
 for name in cells:
     cell = cells[name](4, 5)
     drive = tree.map(lambda t: t[0, 0], computed(cell.drive(torch.randn(2, 1, 4))))
     state = tree.map(lambda t: t[0], cell.initial_state(2))
-    read(trace(lambda *call: cell.recurrence.step(*call)[:2], drive, state, list(cell.weights())))
-with backend("cpu"):
+    lower(trace(lambda *call: cell.recurrence.step(*call)[:2], drive, state, list(cell.weights())))
+with backend("numba"):
     y, _ = cells["lstm"](4, 5)(torch.randn(2, 3, 4))
     y.sum().backward()
 print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])

@@ -68,10 +68,10 @@ REFUSED = {
 def test_a_refusal_says_what_and_where_and_the_loop_runs(
     gates: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
     recurrence = Recurrence("refused", lambda new, h: (new, new), gates)
     drive, state = torch.randn(3, 4, H), torch.randn(3, H)
-    (said,) = [line for line in recurrence.explain(drive, state).splitlines() if line.startswith("cpu: ")]
+    (said,) = [line for line in recurrence.explain(drive, state).splitlines() if line.startswith("numba: ")]
     assert re.search(REFUSED[gates], said), said
     code = inspect.getsource(gates).splitlines()[1].strip()
     assert said.endswith(f"({__file__}, line {gates.__code__.co_firstlineno + 1}: {code})"), said

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.kernels import Outside
-from ostinato.kernels.step_identity import identity
+from ostinato.kernels import Unsupported
+from ostinato.kernels.trace.step_identity import identity
 from ostinato.recurrence import Recurrence
 
 SCALE = 2.0
@@ -78,7 +78,7 @@ def derived(gates: Callable[..., Tensor]) -> Any:
     want = torch.stack([step.out for step in recurrence.walk(drive, state)], dim=1)
     torch.testing.assert_close(out, want)
     torch.testing.assert_close(last, want[:, -1])
-    assert "cpu: chosen" in recurrence.explain(drive, state)
+    assert "numba: chosen" in recurrence.explain(drive, state)
     return identity(gates)
 
 
@@ -90,7 +90,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     from ostinato.kernels import dispatch
 
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
 
 
 def other(x: Tensor) -> Tensor:
@@ -190,10 +190,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("gates", REFUSED, ids=lambda f: f.__name__)
 def test_what_cannot_be_compared_is_refused_in_words(gates: Callable[..., Tensor]) -> None:
-    with pytest.raises(Outside, match=REFUSED[gates]):
+    with pytest.raises(Unsupported, match=REFUSED[gates]):
         identity(gates)
     why = Recurrence("refused", lambda new, h: (new, new), gates).explain(*inputs())
-    assert "cpu: not chosen" in why
+    assert "numba: not chosen" in why
 
 
 def test_numbers_that_are_equal_and_not_the_same_have_other_kernels() -> None:

@@ -9,7 +9,7 @@ from ostinato.cells import GRU, LSTM, MGU, RAN, Elman, LayerNormGRU, PeepholeLST
 LENGTHS = (6, 3, 0)
 WITHIN = (torch.arange(6) < torch.tensor(LENGTHS)[:, None])[..., None]  # [3, 6, 1]
 CELLS = {"reference": (LSTM, GRU, Elman, MGU, PeepholeLSTM, LayerNormGRU), "aten": (LSTM, GRU, Elman)}
-CELLS["cpu"] = (LSTM, GRU, MGU, RAN, LayerNormGRU)
+CELLS["numba"] = (LSTM, GRU, MGU, RAN, LayerNormGRU)
 
 
 def slopes(cell, x, state, cot, lengths=None):

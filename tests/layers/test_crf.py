@@ -38,7 +38,7 @@ def given(tags=4, dtype=torch.float64):
     return emissions, torch.randint(tags, (4, 6), generator=source)
 
 
-@pytest.mark.parametrize("name", ["reference", "cpu"])
+@pytest.mark.parametrize("name", ["reference", "numba"])
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
 def test_loss_and_gradients_are_those_of_pytorch_crf(name, dtype, atol):
     crf, (emissions, tags) = made(dtype=dtype), given(dtype=dtype)
@@ -202,7 +202,7 @@ FORBIDDEN = {
 }
 
 
-@pytest.mark.parametrize("name", ["reference", "cpu"])
+@pytest.mark.parametrize("name", ["reference", "numba"])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_rows_shorter_than_the_batch_where_tags_are_forbidden(what, count, name):

@@ -17,13 +17,13 @@ from ostinato.kernels.torch.softmax import ROWS
 H = 9
 
 
-@pytest.fixture(params=["aten", "cpu"], autouse=True)
+@pytest.fixture(params=["aten", "numba"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """By torch's products, and by our own, in several blocks and for two threads."""
     monkeypatch.setattr(cross_entropy, "BLOCK", 2048 * 200)
     monkeypatch.setattr(cpu_features, "has_avx512_bf16", lambda: True)
     before = torch.get_num_threads()
-    torch.set_num_threads(2 if request.param == "cpu" else before)
+    torch.set_num_threads(2 if request.param == "numba" else before)
     with kernels.backend(request.param):
         yield request.param
     torch.set_num_threads(before)

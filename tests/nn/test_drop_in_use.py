@@ -16,7 +16,7 @@ from torch_twins import KINDS, pair
 # torch says so of its own module, the oracle.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
-BACKENDS = ("reference", "aten", "cpu")
+BACKENDS = ("reference", "aten", "numba")
 PAIRS = [(k, b) for k in KINDS for b in BACKENDS if (k, b) != ("lstm projected", "aten")]
 NARROW, WIDE = torch.bfloat16, torch.float32
 CHANGES = {
@@ -104,7 +104,7 @@ def _backend(name):
     # A derived kernel in mixed precision wants AVX512-BF16; without it the call runs as a user's would.
     from ostinato.kernels.cpu.runtime.cpu_features import has_avx512_bf16
 
-    return kernels.backend(name) if name != "cpu" or has_avx512_bf16() else nullcontext()
+    return kernels.backend(name) if name != "numba" or has_avx512_bf16() else nullcontext()
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn tanh"])
@@ -137,7 +137,7 @@ class Flat(nn.Module):
 @pytest.fixture
 def preferred(monkeypatch):
     """The preference that users have."""
-    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("cpu", "aten"))
+    monkeypatch.setitem(dispatch.PREFERENCE, "cpu", ("numba", "aten"))
 
 
 def assert_any_shape_is_read(program, theirs, batch_first, with_state):

@@ -17,7 +17,7 @@ from plain_machine import Plain
 
 from .program import Call, Case, leaves_of, tree_of
 
-BACKEND = "cpu"  # whose kernels are derived
+BACKEND = "numba"  # whose kernels are derived
 TOLERANCE = 1e-9  # of the largest number of a result, or of 1
 NUDGE = 1e-12  # relative: what it changes by more than the tolerance is no number to compare
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, 1e-310, 1e8, -1e8, 30.0, -30.0, 3.0, -3.0, 6.0)
@@ -36,9 +36,9 @@ class Outcome(NamedTuple):
 @contextmanager
 def plain_kernels(machine: Any) -> Iterator[None]:
     """Kernels derived inside are emitted as ever, and run as plain Python. The one place that knows how."""
-    from ostinato.kernels.cpu import scan
+    from ostinato.kernels.scan.executors import EXECUTORS
 
-    with mock.patch.object(scan, "machine", lambda dtype, products: machine):
+    with mock.patch.dict(EXECUTORS, cpu=lambda dtype, products=None: machine):
         yield
 
 

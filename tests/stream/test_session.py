@@ -54,7 +54,7 @@ def test_steps_and_chunks_are_the_whole_sequence(name: str, dtype: torch.dtype) 
     session = Session(model)
     mixed = torch.cat([session(x[0])[None], session.push(x[1:5]), session(x[5])[None], session.push(x[6:])])
     close = {"rtol": 1e-11, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 2e-6}
-    assert session.explain().startswith("cpu")
+    assert session.explain().startswith("numba")
     torch.testing.assert_close(mixed, want, **close)
     assert session.steps == T
 
@@ -107,7 +107,7 @@ def test_a_first_call_that_fails_settles_nothing(model: Recurrent[Any]) -> None:
     assert session.steps == 0 and session.explain().startswith("nothing was read yet")
     x = torch.randn(T, D)
     assert torch.equal(session.push(x), Session(model).push(x))
-    assert session.explain().startswith("cpu")
+    assert session.explain().startswith("numba")
 
 
 def test_a_model_in_bfloat16_gives_arrays_that_numpy_has() -> None:

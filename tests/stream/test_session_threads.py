@@ -88,7 +88,7 @@ def test_what_a_users_module_holds_is_compiled_and_left_as_it_is() -> None:
     before = contents(model)
     session = Session(model)
     got = session.push(x)
-    assert session.explain().startswith("cpu") and module.seen == {}
+    assert session.explain().startswith("numba") and module.seen == {}
     assert all(id_ == before[name][0] for name, (id_, _) in contents(model).items())
     torch.testing.assert_close(got, whole(model, x[None])[0], rtol=1e-4, atol=2e-6)
 

@@ -1,7 +1,7 @@
 """Scans that are faster than the reference loop, and the choice among them."""
 
 from .dispatch import REFERENCE, BackendError, at_once, backend, backends, choose, explain, forced, run, why_not
-from .table import TABLE, Affine, Call, Kernel, Outside, Scan, computed, kernel
+from .table import TABLE, Affine, Call, Kernel, Scan, Unsupported, computed, kernel
 
 __all__ = [
     "REFERENCE",
@@ -10,8 +10,8 @@ __all__ = [
     "BackendError",
     "Call",
     "Kernel",
-    "Outside",
     "Scan",
+    "Unsupported",
     "at_once",
     "backend",
     "backends",

@@ -24,14 +24,14 @@ from .build.program import Program
 from .ir import verify
 from .ir.buffers import Buffer, Kind
 from .ir.printer import function_listing
-from .lower.read import read
-from .lower.trace import Step, trace
+from .lower.lower import lower
 from .passes.legalise import Placed, legalise
 from .passes.listing import listing, placed_listing, reading_listing, schedule_listing
 from .passes.plan import Plan, plan
 from .passes.schedule import Stage, schedule
 from .passes.verify import verify_plan, verify_reading
 from .render.numba import render
+from .trace.tracer import Step, trace
 
 PASSES = ("trace", "lower", "plan", "legalise", "schedule", "loops", "source")
 VERIFY = False  # whether every pass's result is checked: the tests do
@@ -103,10 +103,10 @@ def compile_step(
         replayed: whether the step is a trace run again, whose sizes of the batch are numbers.
 
     Raises:
-        Outside: an operation of the step is outside the vocabulary.
+        Unsupported: an operation of the step is outside the vocabulary.
     """
     traced = trace(step, drive, state, weights, gradients, replayed)
-    reading = read(traced)
+    reading = lower(traced)
     if VERIFY:
         verify_reading(reading)
     planned = plan(reading)
@@ -120,7 +120,7 @@ def compile_direction(planned: Plan, name: str, lanes: int, inputs: Mapping[int,
     """A plan's direction, down to its source."""
     # Beside a forward that trains, inference has always let its loops place such copies: its source, by which kernels
     # are kept, stays what it was.
-    place_copies = name != "inference" or not planned.reading.trace.cot
+    place_copies = name != "inference" or not planned.reading.trace.grad_out
     roots, widths = planned.roots(name), planned.state_widths
     placed = legalise(planned.reading.graph, roots, widths, lanes, place_copies)
     if VERIFY:

@@ -20,9 +20,7 @@ from .torch import aten as aten  # fills TABLE
 
 REFERENCE = "reference"
 # Fastest first, as measured by `python -m benchmarks`; what is not listed here runs only when forced.
-PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("cpu", "aten"), "cuda": ("aten",)}
-# Steps below which no derived kernel is chosen: to pack its weights, or to compile it, costs more than it saves.
-SHORT = 4
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("numba", "aten"), "cuda": ("aten",)}
 _forced: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
@@ -89,7 +87,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
     asked = forced()
     if asked == REFERENCE:
         return None
-    for name in (asked,) if asked else _order(drive):
+    for name in (asked,) if asked else _order(recurrence, drive):
         reason = why_not(recurrence, name, drive, state, *weights, **options)
         if reason is None:
             return find(recurrence, name)
@@ -101,7 +99,7 @@ def choose(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: An
 def explain(recurrence: Any, drive: Any, state: Any, *weights: Any, **options: Any) -> str:
     """One line a backend: which runs this call, and why the others do not."""
     device = _device(drive)
-    order = _order(drive)
+    order = _order(recurrence, drive)
     lines = []
     if chosen := forced():
         lines.append(f"{chosen}: forced by backend({chosen!r})")
@@ -139,11 +137,10 @@ def at_once(calls: Sequence[Call]) -> list[tuple[Tensor, Any]] | None:
     return [(out, tree.like(call.state, last)) for call, (out, last) in zip(calls, scans(calls), strict=True)]
 
 
-def _order(drive: Any) -> tuple[str, ...]:
-    steps = tree.leaves(drive)[0].shape[1]
-    # A number of steps that a tracer leaves open counts as many: to ask would settle it.
-    long = not isinstance(steps, int) or steps >= SHORT
-    return tuple(name for name in PREFERENCE.get(_device(drive), ()) if name != "cpu" or long)
+def _order(recurrence: Any, drive: Any) -> tuple[str, ...]:
+    """The backends to ask, the fastest first, without those that gain nothing on this drive."""
+    kernels = ((name, find(recurrence, name)) for name in PREFERENCE.get(_device(drive), ()))
+    return tuple(name for name, kernel in kernels if kernel is None or kernel.pays is None or kernel.pays(drive))
 
 
 def _device(drive: Any) -> str:

@@ -63,7 +63,7 @@ def _parts(weight: Tensor, targets: Tensor, half: bool) -> Any:
     watched = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
     if not watched:  # a tracer has no values
         _check(targets, weight.shape[0])
-    asked = forced() == "cpu" or (forced() is None and "cpu" in PREFERENCE["cpu"])
+    asked = forced() == "numba" or (forced() is None and "numba" in PREFERENCE["cpu"])
     if watched or not asked or weight.dtype not in (torch.float32, torch.float64) or weight.shape[0] >= 1 << 24:
         return TorchParts
     from .cpu.runtime.cpu_features import has_avx512_bf16

@@ -25,9 +25,10 @@ from torch.utils import _pytree as pytree
 Scan = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 Scans = Callable[[Sequence["Call"]], list[tuple[Tensor, tuple[Tensor, ...]]]]
 Refuses = Callable[..., str | None]
+Pays = Callable[[Any], bool]
 
 
-class Outside(Exception):
+class Unsupported(Exception):
     """No kernel can be derived from a step; the message says why."""
 
     def __init__(self, op: str, why: str = "") -> None:
@@ -119,20 +120,23 @@ class Kernel:
     scan: Scan
     refuses: Refuses  # why it cannot take this call, in words, or None
     scans: Scans | None = None  # several calls at once
+    pays: Pays | None = None  # whether it is worth choosing for a drive; None: for any
 
 
 TABLE: dict[tuple[str, str], Kernel] = {}
 ANY = "*"
 
 
-def kernel(recurrence: str, backend: str, refuses: Refuses, scans: Scans | None = None) -> Callable[[Scan], Scan]:
+def kernel(
+    recurrence: str, backend: str, refuses: Refuses, scans: Scans | None = None, pays: Pays | None = None
+) -> Callable[[Scan], Scan]:
     """Decorator: registers a scan as the `backend` kernel of the recurrence of that name.
 
     A scan of `ANY` recurrence is derived from the recurrence itself: it and `refuses` get it as their first argument.
     """
 
     def add(scan: Scan) -> Scan:
-        TABLE[recurrence, backend] = Kernel(recurrence, backend, scan, refuses, scans)
+        TABLE[recurrence, backend] = Kernel(recurrence, backend, scan, refuses, scans, pays)
         return scan
 
     return add
@@ -146,4 +150,4 @@ def find(recurrence: Any, backend: str) -> Kernel | None:
     if general is None:
         return None
     scan, refuses = partial(general.scan, recurrence), partial(general.refuses, recurrence)
-    return Kernel(recurrence.name, backend, scan, refuses, general.scans)
+    return Kernel(recurrence.name, backend, scan, refuses, general.scans, general.pays)

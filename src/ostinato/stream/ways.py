@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .. import tree
-from ..kernels import REFERENCE, Outside, backend
+from ..kernels import REFERENCE, Unsupported, backend
 from ..kernels.cpu.runtime.cpu_features import has_avx512_bf16
 from ..matching import matched
 from ..recurrent import Recurrent
@@ -21,7 +21,7 @@ def way(model: Recurrent[Any], x: Tensor, batch: int, weights: str | None = None
     """
     try:
         return Compiled.of(model, x, batch, weights)
-    except Outside as error:
+    except Unsupported as error:
         start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
         why = str(error) if weights is None else f"{error} (so its weights are not rounded)"
         return Plain(model, why, start)
@@ -50,7 +50,7 @@ class Compiled:
     """A model as one compiled call.
 
     Raises, when made by `of`:
-        Outside: there is no such kernel; the message says why.
+        Unsupported: there is no such kernel; the message says why.
     """
 
     def __init__(self, stream: Any, start: Any) -> None:
@@ -63,10 +63,10 @@ class Compiled:
         held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         kinds = {t.dtype for t in held.values()}
         if any(t.device.type != "cpu" for t in held.values()):
-            raise Outside("", "the model is not on the CPU")
+            raise Unsupported("", "the model is not on the CPU")
         if len(kinds) != 1 or not kinds <= {torch.float32, torch.float64}:
-            raise Outside("", "its weights must be float32 or float64, all of one dtype")
-        from ..kernels.cpu.stream import Stream, StreamKernel
+            raise Unsupported("", "its weights must be float32 or float64, all of one dtype")
+        from ..kernels.cpu.step_stream import Stream, StreamKernel
 
         dtype = kinds.pop()
         start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
@@ -112,9 +112,9 @@ class Compiled:
     def explain(self) -> str:
         kernel = self.stream.kernel
         held = sum(w.numel() * w.element_size() for w in kernel.weights.values())
-        products = "" if kernel.machine.kind == kernel.machine.name else f", products of {kernel.machine.kind}"
+        products = "" if kernel.executor.kind == kernel.executor.name else f", products of {kernel.executor.kind}"
         return (
-            f"cpu: the whole step is one compiled call, {kernel.machine.name}{products}: {held:,} bytes of weights, "
+            f"numba: the whole step is one compiled call, {kernel.executor.name}{products}: {held:,} bytes of weights, "
             f"{sum(kernel.widths):,} numbers of state for each of {self.stream.rows}"
         )
 

@@ -1,4 +1,4 @@
-"""The backend "cpu": any recurrence, by a kernel derived from its step. What costs time to import is imported late."""
+"""The backend "numba": any recurrence, by a kernel derived from its step. What is slow to import is imported late."""
 
 import os
 from collections.abc import Sequence
@@ -11,9 +11,12 @@ from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[report
 from torch.autograd import forward_ad
 
 from ... import tree
+from ..scan.executors import EXECUTORS
 from ..table import ANY, Call, inputs, kernel
 from .runtime.pristine_builtins import own_functions
 
+# Steps below which no derived kernel is chosen: to pack its weights, or to compile it, costs more than it saves.
+SHORT = 4
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -49,7 +52,7 @@ def refuses(
     if 0 in leaves[0].shape[:2]:
         return "the batch is empty"
     with own_functions() if torch.compiler.is_exporting() else nullcontext():
-        from .scan import why_not
+        from ..scan.scan import why_not
 
         return why_not(recurrence, drive, state, weights)
 
@@ -64,9 +67,24 @@ def _no_mixed(kinds: set[torch.dtype]) -> str | None:
 
 
 def scans(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
-    from .scan import run
+    from ..scan.scan import run
 
     return run(calls)
+
+
+def pays(drive: Any) -> bool:
+    """Whether a call with that drive has steps enough; where a tracer leaves them open it counts as long."""
+    steps = inputs(drive)[0].shape[1]
+    return not isinstance(steps, int) or steps >= SHORT
+
+
+def _executor(dtype: torch.dtype, products: str | None = None) -> Any:
+    from .executor import executor
+
+    return executor(dtype, products)
+
+
+EXECUTORS["cpu"] = _executor
 
 
 def _after_fork() -> None:
@@ -79,6 +97,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@kernel(ANY, "cpu", refuses, scans)
+@kernel(ANY, "numba", refuses, scans, pays)
 def scan(recurrence: Any, drive: Any, state: Any, *weights: Tensor, lengths=None, resets=None, initial=None):
     return scans([Call(recurrence, drive, state, weights, lengths, resets, initial)])[0]

@@ -26,6 +26,7 @@ from typing import Any
 
 from .ops import OPS
 
+MOST = 32  # parts that a value consists of: each is code of its own
 _FOLDED = ("add", "sub", "mul")  # of constants, at once
 
 

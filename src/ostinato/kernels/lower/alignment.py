@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from ..ir.graph import Graph, Node
-from .values import MOST, Axis, Dim, Part, Value, cut, joined, merged, order_of, padded
+from ..ir.graph import MOST, Graph, Node
+from .values import Axis, Dim, Part, Value, cut, joined, merged, order_of, padded
 from .views import Step, view
 
 

@@ -7,7 +7,9 @@ import torch
 from torch import fx
 
 from ..ir.graph import Node
-from .vocabulary import Outside, Place, elementwise, name_of
+from ..table import Unsupported
+from ..trace.nodes import name_of
+from .op_registry import Place, elementwise
 
 
 def _dtype(x: Any) -> torch.dtype:
@@ -26,7 +28,7 @@ def converted(r: Place, x: fx.Node, source: fx.Node, *rest: Any, **options: Any)
         return truth(r, source)
     if before.is_floating_point and torch.promote_types(before, after) is not after:
         names = " becomes ".join(str(dtype).removeprefix("torch.") for dtype in (before, after))
-        raise Outside(name_of(x), f"a row of {names}; a step must keep its dtype")
+        raise Unsupported(name_of(x), f"a row of {names}; a step must keep its dtype")
     return r.value(source)
 
 
@@ -50,7 +52,7 @@ def either(r: Place, x: fx.Node, a: Any, b: Any) -> Node:
 
 def _truths_alone(x: fx.Node, *operands: Any) -> None:
     if name_of(x).startswith("bitwise") and any(_dtype(a) is not torch.bool for a in operands):
-        raise Outside(name_of(x), f"{name_of(x)} of whole numbers works on their bits; truths are read")
+        raise Unsupported(name_of(x), f"{name_of(x)} of whole numbers works on their bits; truths are read")
 
 
 @elementwise("isnan")

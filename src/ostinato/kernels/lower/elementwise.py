@@ -9,7 +9,8 @@ from torch import fx
 
 from ..ir.graph import Node
 from ..ir.ops import POINTWISE
-from .vocabulary import Outside, Place, elementwise
+from ..table import Unsupported
+from .op_registry import Place, elementwise
 
 
 def _pointwise(op: str) -> Callable[..., Node]:
@@ -50,7 +51,7 @@ def rsub(r: Place, x: fx.Node, a: Any, b: Any, alpha: Any = 1) -> Node:
 @elementwise("div")
 def div(r: Place, x: fx.Node, a: Any, b: Any, rounding_mode: Any = None) -> Node:
     if rounding_mode is not None:
-        raise Outside("div", f"a division rounds ({rounding_mode}); plain division is read")
+        raise Unsupported("div", f"a division rounds ({rounding_mode}); plain division is read")
     right = r.value(b)
     if right.op == "const" and right.attr != 0:
         return r.graph.pointwise("mul", r.value(a), r.value(1 / right.attr))

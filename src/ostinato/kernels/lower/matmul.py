@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import fx
 
+from ..table import Unsupported
 from .alignment import each
-from .reading import Product, Total
+from .op_registry import reads
 from .shaping import reduced, without
+from .step_graph import Product, Total
 from .values import Axis, Part, Value, row
-from .vocabulary import Outside, reads
 
 
 def batch_of(value: Value) -> int | None:
@@ -35,7 +36,7 @@ def product(r: Any, x: fx.Node, a: fx.Node, b: fx.Node) -> Value | None:
         turned.meta["val"] = a.meta["val"].t()
         found = _times(r, _transposed(right), turned)
         return _transposed(found)
-    raise Outside("mm", "two rows are multiplied as matrices; rows of one batch do not see each other")
+    raise Unsupported("mm", "two rows are multiplied as matrices; rows of one batch do not see each other")
 
 
 def _transposed(value: Value) -> Value:

@@ -5,9 +5,11 @@ from typing import Any
 
 from torch import fx
 
+from ..table import Unsupported
+from ..trace.nodes import features
+from .op_registry import Reader, reads
 from .shaping import expanded, moved, shaped, without
 from .values import Value, beside, cut, of_node
-from .vocabulary import Outside, Reader, features, reads
 
 
 def _shape(r: Reader, x: fx.Node) -> tuple[tuple[int, ...], int | None]:
@@ -60,7 +62,7 @@ def select(r: Reader, x: fx.Node, source: fx.Node, axis: int, index: int) -> Val
     value = r.value(source)
     axis %= len(value.sizes)
     if _batch(r, value, axis):
-        raise Outside("select", "one row of the batch is taken; a step must keep the batch as it is")
+        raise Unsupported("select", "one row of the batch is taken; a step must keep the batch as it is")
     return without(cut(r.graph, value, axis, index % value.sizes[axis], 1), [axis])
 
 
@@ -87,7 +89,9 @@ def flip(r: Reader, x: fx.Node, source: Any, axes: Sequence[int]) -> Value:
 def embedding(r: Reader, x: fx.Node, table: fx.Node, ids: fx.Node, *rest: Any, **options: Any) -> Value:
     (row,) = (part.node for part in r.value(ids).parts)
     if row.op != "in" or row.attr[0] != "drive" or row.shape:
-        raise Outside("embedding", "a table is read at a place that the step computes; token ids from outside are read")
+        raise Unsupported(
+            "embedding", "a table is read at a place that the step computes; token ids from outside are read"
+        )
     sizes, batch = _shape(r, x)
     node = r.graph.node("lookup", (), features(x), (row.attr[1], table))
     return of_node(node, sizes, batch, [len(sizes) - 1])
@@ -98,7 +102,7 @@ def cat(r: Reader, x: fx.Node, values: Sequence[fx.Node], axis: int = 0) -> Valu
     together = [r.value(v) for v in values]
     axis %= x.meta["val"].dim()
     if _batch(r, together[0], axis):
-        raise Outside("cat", "rows are put below each other; a step must keep the batch as it is")
+        raise Unsupported("cat", "rows are put below each other; a step must keep the batch as it is")
     rows, sizes = _shape(r, x)[1], list(x.meta["val"].shape)
     # What holds weights alone stands in each row of the batch all the same.
     shapes = [[*sizes[:axis], value.sizes[axis], *sizes[axis + 1 :]] for value in together]
@@ -147,7 +151,7 @@ def pad(r: Reader, x: fx.Node, a: Any, widths: Any, number: float = 0.0) -> Valu
     for i, (before, after) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
         axis = len(value.sizes) - 1 - i
         if (before or after) and _batch(r, value, axis):
-            raise Outside("constant_pad_nd", "rows are added to the batch; a step must keep it as it is")
+            raise Unsupported("constant_pad_nd", "rows are added to the batch; a step must keep it as it is")
         size = value.sizes[axis]
         low, high = max(0, -before), size - max(0, -after)
         value = cut(r.graph, value, axis, low, high - low)

@@ -5,11 +5,13 @@ from typing import Any
 
 from torch import fx
 
+from ..table import Unsupported
+from ..trace.nodes import axes_of
 from .alignment import each
 from .boolean import truth
+from .op_registry import Reader, reads
 from .shaping import reduced, without
 from .values import Value
-from .vocabulary import Outside, Reader, axes_of, reads
 
 
 def _of(r: Reader, op: str, x: fx.Node, value: Value, keep: bool) -> Value:
@@ -51,7 +53,7 @@ def variance(r: Reader, x: fx.Node, a: Any, axes: Any = None, correction: float 
     value, gone = r.value(a), axes_of(x)
     count = math.prod(value.sizes[i] for i in gone)
     if count == 1:
-        raise Outside("var", "the variance of one number is taken")
+        raise Unsupported("var", "the variance of one number is taken")
     off = each(r.graph, value.sizes, [value, _average(r, x, value)], lambda v, m: r.graph.pointwise("sub", v, m))
     squares = each(r.graph, value.sizes, [off], lambda v: r.graph.pointwise("mul", v, v))
     squares = reduced(r.graph, "sum", squares, [i for i in gone if value.sizes[i] > 1])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ..ir.graph import Graph
 from .alignment import each
-from .values import APART, Axis, Dim, Outside, Part, Value, joined, padded, solid, spread
+from .values import APART, Axis, Dim, Part, Unsupported, Value, joined, padded, solid, spread
 from .views import fold, view
 
 
@@ -24,7 +24,7 @@ def reduced(graph: Graph, op: str, value: Value, dims: Sequence[int]) -> Value:
 def _reduced_part(graph: Graph, op: str, part: Part, dims: Sequence[int]) -> Part:
     axes = [(d, i, axis) for d, dim in enumerate(part.dims) for i, axis in enumerate(dim) if not axis.batch]
     if any(axis.batch for d in dims for axis in part.dims[d]):
-        raise Outside("", "rows of one batch meet in a sum; a step must keep them apart")
+        raise Unsupported("", "rows of one batch meet in a sum; a step must keep them apart")
     # As the node has them, and what counts for many places before.
     order = sorted(axes, key=lambda a: (-1, 0) if a[2].step is None else (a[2].step[0], -abs(a[2].step[1])))
     shape = tuple(axis.size for *_, axis in order)
@@ -68,7 +68,7 @@ def _shaped(graph: Graph, part: Part, sizes: Sequence[int]) -> Part:
             axis = left.pop(0)
             if axis.size > room:
                 if axis.batch:
-                    raise Outside("", APART)
+                    raise Unsupported("", APART)
                 inner, rest = divmod(axis.size, room)
                 if rest:
                     return _shaped(graph, _contiguous(graph, part), sizes)
@@ -76,7 +76,7 @@ def _shaped(graph: Graph, part: Part, sizes: Sequence[int]) -> Part:
                 axis = Axis(room, axis.step and (axis.step[0], axis.step[1] * inner))
             elif room % axis.size:
                 if axis.batch:
-                    raise Outside("", APART)
+                    raise Unsupported("", APART)
                 return _shaped(graph, _contiguous(graph, part), sizes)
             dim.append(axis)
             room //= axis.size
@@ -89,7 +89,7 @@ def _contiguous(graph: Graph, part: Part) -> Part:
     batch = next((axis for dim in part.dims for axis in dim if axis.batch), None)
     flat = [axis for dim in part.dims for axis in dim]
     if batch is not None and flat[0] != batch:
-        raise Outside("", APART)
+        raise Unsupported("", APART)
     node = solid(graph, part, range(len(part.dims)))
     one = graph.node("cat", (node,), node.width) if len(node.shape) > 1 else node
     features = (Axis(one.width, (0, 1) if one.shape else None),) if one.width > 1 else ()

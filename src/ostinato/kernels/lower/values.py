@@ -9,11 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..ir.graph import Graph, Node
+from ..ir.graph import MOST, Graph, Node
+from ..table import Unsupported
 from .views import Step, view
-from .vocabulary import Outside
 
-MOST = 32  # parts that a value consists of: each is code of its own
 APART = "it cuts the batch, or puts it into one axis with features; a step must keep the batch apart"
 
 
@@ -118,7 +117,7 @@ def joined(graph: Graph, value: Value, order: Sequence[int] | None = None) -> Va
     order = order or order_of([1 if _only_batch(value, i) else size for i, size in enumerate(sizes)])
     batches = tuple(tuple(axis for axis in dim if axis.batch) for dim in like.dims)
     if any(batches[i] and not _only_batch(value, i) for i in range(len(sizes))):
-        raise Outside("", APART)
+        raise Unsupported("", APART)
     begins = tuple(end - part.sizes[along] for end, part in zip(value.cuts, value.parts, strict=True))
     shape, axis = tuple(sizes[i] for i in order), order.index(along)
     nodes = [_flat(graph, part, order, along) for part in value.parts]
@@ -161,7 +160,7 @@ def _cut_part(graph: Graph, part: Part, dim: int, start: int, size: int, step: i
     if size == part.sizes[dim] and start == 0 and step == 1:
         return part
     if any(axis.batch for axis in axes):
-        raise Outside("", APART)
+        raise Unsupported("", APART)
     if len(axes) > 1:
         part = merged(graph, part, dim)
         axes = part.dims[dim]
@@ -187,7 +186,7 @@ def merged(graph: Graph, part: Part, dim: int) -> Part:
         one = Axis(part.sizes[dim], last)
         return part._replace(dims=(*part.dims[:dim], (one,), *part.dims[dim + 1 :]))
     if any(axis.batch for other in part.dims if len(other) > 1 for axis in other):
-        raise Outside("", APART)
+        raise Unsupported("", APART)
     order = [i for i, other in enumerate(part.dims) if not any(axis.batch for axis in other)]
     node = _flat(graph, part, order, dim)
     longer = [i for i in order if part.sizes[i] > 1]

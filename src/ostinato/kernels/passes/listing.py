@@ -6,7 +6,7 @@ from ..ir.buffers import Target
 from ..ir.graph import Node, Value, ancestors
 from ..ir.printer import listing as graph_listing
 from ..ir.printer import text
-from ..lower.reading import Reading
+from ..lower.step_graph import StepGraph
 from .legalise import Placed
 from .plan import Factor, Plan, Root
 from .schedule import Multiply, Stage
@@ -30,7 +30,7 @@ def listing(plan: Plan) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def reading_listing(reading: Reading) -> str:
+def reading_listing(reading: StepGraph) -> str:
     """A lowered step: the rows of its results and of their gradients, before anything is decided about them."""
     groups = {"out": [reading.out], "state": reading.new_state, "drive's gradient": reading.ddrive,
               "state's gradient": reading.dstate, "factors of weights' gradients": [(n,) for p in reading.products

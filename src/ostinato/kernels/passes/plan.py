@@ -11,7 +11,7 @@ from torch import fx
 from ..ir.buffers import OUT, OUT_GRADIENT, SAVED, SUMS, Buffer, Kind, Target
 from ..ir.graph import Graph, Node, Value, ancestors, offsets, width_of
 from ..ir.ops import EXPENSIVE, LEAVES, POINTWISE, REDUCTIONS
-from ..lower.reading import Reading
+from ..lower.step_graph import StepGraph
 
 Root = tuple[Node, Target]
 
@@ -30,7 +30,7 @@ class Factor:
 class Plan:
     """One lowered step, forward and backward."""
 
-    reading: Reading
+    reading: StepGraph
     sequences: Mapping[Buffer, int]  # arrays over time -> width
     forward: tuple[Root, ...]
     backward: tuple[Root, ...]
@@ -64,7 +64,7 @@ class Plan:
         return array in factors or any(n.op == "in" and n.attr == (array.kind.label, array.number) for n in nodes)
 
 
-def plan(reading: Reading) -> Plan:
+def plan(reading: StepGraph) -> Plan:
     """Decides what forward keeps: expensive values are saved, cheap ones are computed again."""
     planner = _Planner(_Reread.of(reading))
     planner.store_results(reading)
@@ -106,7 +106,7 @@ class _Reread:
     known: dict[Node, Node] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, r: Reading) -> "_Reread":
+    def of(cls, r: StepGraph) -> "_Reread":
         after = {v[0]: i for i, v in enumerate(r.new_state) if len(v) == 1 and v[0].op not in LEAVES}
         factors = [(n,) for p in r.products for n in (p.left, p.right)]
         values = [*r.ddrive, *r.dstate, *factors, *(t.value for t in r.totals)]
@@ -148,7 +148,7 @@ class _Planner:
     forward: list[Root] = field(default_factory=list)
     backward: list[Root] = field(default_factory=list)
 
-    def store_results(self, r: Reading) -> None:
+    def store_results(self, r: StepGraph) -> None:
         """The output, the states and their gradients."""
         for kind in (Kind.DRIVE, Kind.DRIVE_GRADIENT):
             self.sequences |= {Buffer(kind, i): width_of(value) for i, value in enumerate(r.ddrive)}
@@ -179,7 +179,7 @@ class _Planner:
             roots += _stored(lies.buffer, value)
         return Factor(lies.buffer, lies.at, n.width)
 
-    def store_totals(self, r: Reading) -> Iterable[tuple[fx.Node, int, int]]:
+    def store_totals(self, r: StepGraph) -> Iterable[tuple[fx.Node, int, int]]:
         """Gradients of vectors, side by side in the sums."""
         at = 0
         for total in r.totals:
@@ -191,7 +191,7 @@ class _Planner:
             yield total.node, at, width
             at += width
 
-    def store_states(self, r: Reading) -> dict[int, Buffer]:
+    def store_states(self, r: StepGraph) -> dict[int, Buffer]:
         """The states that backward reads, each after the step, where they are no output."""
         history = {i: OUT for i, value in enumerate(r.new_state) if value == r.out}
         for i in sorted(self.reread.before):

@@ -2,11 +2,11 @@
 
 from ..ir import verify
 from ..ir.buffers import SAVED
-from ..lower.reading import Reading
+from ..lower.step_graph import StepGraph
 from .plan import Plan
 
 
-def verify_reading(reading: Reading) -> None:
+def verify_reading(reading: StepGraph) -> None:
     """A lowered step: its graph, and each result as wide as what it was traced as.
 
     Raises:
@@ -37,7 +37,7 @@ def verify_plan(plan: Plan) -> None:
             raise verify.MalformedError(f"{n} at {target} ends past the {width} numbers of its array")
 
 
-def _leaves(reading: Reading) -> set[tuple[str, int]]:
+def _leaves(reading: StepGraph) -> set[tuple[str, int]]:
     trace = reading.trace
-    kinds = {"drive": trace.drive, "state": trace.state, "cot": trace.cot, "dstate": trace.dstate}
+    kinds = {"drive": trace.drive, "state": trace.state, "cot": trace.grad_out, "dstate": trace.dstate}
     return {(kind, i) for kind, nodes in kinds.items() for i in range(len(nodes))}

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from ..executor import executor
 from ..gemm.host import linear_jobs
 from ..gemm.packing import pack
-from ..machine import machine
 from ..runtime.jobs import c_function, spans
 from ..runtime.memory import empty
 from ..runtime.thread_team import parallel_for
@@ -23,10 +23,10 @@ class OwnParts:
 
     def __init__(self, weight: Tensor, bias: Tensor, half: bool) -> None:
         self.bias, self.rows = bias.contiguous(), max(96, BLOCK // len(weight))
-        self.machine = machine(weight.dtype, "bfloat16" if half else None)
+        self.executor = executor(weight.dtype, "bfloat16" if half else None)
         self.threads = torch.get_num_threads()
-        self.across = pack(weight.t(), parallel_for, self.threads, self.machine.kind)
-        self.along = pack(weight, parallel_for, self.threads, self.machine.kind)
+        self.across = pack(weight.t(), parallel_for, self.threads, self.executor.kind)
+        self.along = pack(weight, parallel_for, self.threads, self.executor.kind)
         self.weight: Tensor | None = None  # its gradient
         self.shift: Tensor | None = None
 
@@ -38,7 +38,7 @@ class OwnParts:
         """Makes softmax - one-hot of logits [N, V], in place; gives -log p [N]. A target below 0 does not count."""
         losses, wanted = torch.empty(len(z), dtype=z.dtype), targets.to(z.dtype)
         places = (z.data_ptr(), wanted.data_ptr(), losses.data_ptr())
-        function = c_function("library.cross_entropy_device.cross_entropy", self.machine.name)
+        function = c_function("library.cross_entropy_device.cross_entropy", self.executor.name)
         parts = spans(len(z), self.threads, 1)
         parallel_for([(function, (i, j, z.shape[1], z.stride(0), *places)) for i, j in parts])
         return losses
@@ -49,7 +49,7 @@ class OwnParts:
 
     def add(self, grad: Tensor, h: Tensor) -> None:
         """The share of some rows in the gradients of weight and bias."""
-        weight, shift = self.machine.outer_and_total(grad, h)
+        weight, shift = self.executor.outer_and_total(grad, h)
         if self.weight is None or self.shift is None:
             self.weight, self.shift = weight, shift
         else:
@@ -58,5 +58,5 @@ class OwnParts:
 
     def _times(self, a: Tensor, packed: Tensor, bias: Tensor | None, width: int) -> Tensor:
         out = empty((len(a), width), a.dtype)
-        parallel_for(linear_jobs(a, packed, bias, out, self.threads, self.machine.kind))
+        parallel_for(linear_jobs(a, packed, bias, out, self.threads, self.executor.kind))
         return out

@@ -7,35 +7,26 @@ import os
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import core_aten_decompositions, get_decompositions
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...matching import Mismatch, matched, must_be_tensor
+from ..table import Unsupported
 from .batch import batch_as_number, without_batch
-from .record import record
-from .synonyms import SYNONYMS
-from .vocabulary import Outside, name_of
+from .make_fx import FURTHER, Step, trace_by_make_fx
+from .nodes import name_of
+from .recorder import record
 
 _ODD_SIZES = (7919, 7927, 7933, 7937, 7949, 7951, 7963, 7993, 8009, 8011)
-_FURTHER = (
-    "native_layer_norm", "native_layer_norm_backward", "addmm", "sigmoid_backward", "tanh_backward",
-    "threshold_backward", "var_mean", "mean", "_softmax", "_softmax_backward_data", "_log_softmax",
-    "_log_softmax_backward_data", "silu", "silu_backward", "softplus", "softplus_backward", "gelu", "gelu_backward",
-    "leaky_relu", "leaky_relu_backward",
-)  # fmt: skip
 
 _LOCK = threading.Lock()  # of torch's tracer, which puts its own functions into torch.nn.Module meanwhile
-
-Step = Callable[..., tuple[Tensor, Any]]  # (drive, state, *weights) -> (out, state)
 
 
 @dataclass(frozen=True)
@@ -43,11 +34,11 @@ class Trace:
     """The joint graph, and what its inputs and outputs are; all trees are flat, in the order of their leaves."""
 
     graph: fx.Graph
-    rows: int  # the size that marks the batch axis
+    batch_marker: int  # the size that marks the batch axis
     drive: list[fx.Node]
     state: list[fx.Node]
     weights: list[fx.Node]
-    cot: list[fx.Node]  # gradient of the output
+    grad_out: list[fx.Node]  # gradient of the output
     dstate: list[fx.Node]  # gradients of the state after the step
     out: fx.Node
     new_state: list[fx.Node]
@@ -69,7 +60,7 @@ def trace(
         replayed: the step replays a trace, in which the size that marks the batch has become a number.
 
     Raises:
-        Outside: the step cannot be traced: it branches on values, say.
+        Unsupported: the step cannot be traced: it branches on values, say.
     """
     taken = {size for t in (*pytree.tree_leaves((drive, state)), *weights) for size in t.shape}
     rows = next(size for size in _ODD_SIZES if size not in taken)
@@ -102,7 +93,7 @@ def trace(
     return Trace(
         graph, rows,
         drive=take(holders, n_drive), state=take(holders, n_state), weights=take(holders, len(weights)),
-        cot=take(holders, int(gradients)), dstate=take(holders, n_state if gradients else 0),
+        grad_out=take(holders, int(gradients)), dstate=take(holders, n_state if gradients else 0),
         out=next(results), new_state=take(results, n_state),
         ddrive=take(results, n_drive), dbefore=take(results, n_state), dweights=take(results, len(weights)),
         of_batch=on_rows,
@@ -118,7 +109,7 @@ def _built_alike(step: Step) -> Step:
             must_be_tensor(out)
             return out, matched(after, state, "the state after the step", "the state before it")
         except Mismatch as error:
-            raise Outside("", str(error)) from error
+            raise Unsupported("", str(error)) from error
 
     return alike
 
@@ -133,10 +124,10 @@ def of_batch(rows: int) -> Iterator[None]:
 
     try:
         yield
-    except Outside as error:
+    except Unsupported as error:
         if (text := re.sub(r"\d{4,}", said, str(error))) == str(error):
             raise
-        raise Outside(error.op, text) from error
+        raise Unsupported(error.op, text) from error
 
 
 def _check_constants(graph: fx.Graph) -> None:
@@ -147,46 +138,30 @@ def _check_constants(graph: fx.Graph) -> None:
         users = {user: None for near in node.users for user in (near, *near.users)}  # it may be copied first
         if chooses := [name for user in users if (name := name_of(user)).startswith(("index", "gather"))]:
             what = "places of a row are chosen by a tensor or a list; slices, torch.roll and torch.cat are read"
-            raise Outside(chooses[0], what)
-        raise Outside("", "it makes a tensor that the trace keeps as data; give it as a weight, or as Python numbers")
+            raise Unsupported(chooses[0], what)
+        raise Unsupported(
+            "", "it makes a tensor that the trace keeps as data; give it as a weight, or as Python numbers"
+        )
 
 
 def _graph(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
     """By our own recorder, which is ready at once; else by torch's, which follows more."""
     try:
-        return record(step, inputs, gradients, _FURTHER)
-    except Outside:
+        return record(step, inputs, gradients, FURTHER)
+    except Unsupported:
         raise
     except Exception:
         # The step is the user's own, and what a tracer cannot follow raises anything; what torch's says is told.
         try:
             with _LOCK:
-                return made(step, inputs, gradients)
+                return trace_by_make_fx(step, inputs, gradients)
         except Exception as error:
             if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
-                raise Outside("", "its step branches on the values of a tensor; torch.where can be traced") from error
+                raise Unsupported(
+                    "", "its step branches on the values of a tensor; torch.where can be traced"
+                ) from error
             first = (str(error).strip() or "no message").splitlines()[0]
-            raise Outside("", f"its step cannot be traced ({type(error).__name__}: {first})") from error
-
-
-def made(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
-    """What `record` gives, by torch's `make_fx`, which imports torch's compiler."""
-    options: Any = {"decomposition_table": _table(), "tracing_mode": "fake"}
-    if not gradients:
-        return make_fx(lambda inputs: step(*inputs), **options)(inputs).graph
-
-    def joint(inputs: Any, cot: Any) -> Any:
-        value, vjp, *_ = torch.func.vjp(step, *inputs)
-        return value, vjp(cot)
-
-    cot = pytree.tree_map(torch.empty_like, step(*inputs))
-    return make_fx(joint, **options)(inputs, cot).graph
-
-
-def _table() -> dict[Any, Any]:
-    table = dict(core_aten_decompositions())
-    table.update(get_decompositions([getattr(torch.ops.aten, name) for name in _FURTHER]))
-    return {**table, **SYNONYMS}
+            raise Unsupported("", f"its step cannot be traced ({type(error).__name__}: {first})") from error
 
 
 class _Finder(TorchDispatchMode):

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, fx
 
 from ..ir.graph import Node, width_of
+from ..table import Unsupported
+from ..trace.nodes import axes_of, features, name_of
+from ..trace.tracer import Trace, of_batch
 from . import boolean, elementwise, matmul, movement, reduce  # noqa: F401  # fill VOCABULARY
 from .alignment import each
 from .matmul import batch_of
-from .reading import Reading
-from .trace import Trace, of_batch
+from .op_registry import VOCABULARY, Place
+from .step_graph import StepGraph
 from .values import Value, cut, of_node, order_of, row
-from .vocabulary import VOCABULARY, Outside, Place, axes_of, features, name_of
 
 _FILLED = {
     "zeros": 0.0,
@@ -31,20 +33,20 @@ _FILLED = {
 }
 
 
-def read(trace: Trace) -> Reading:
-    """Reads a trace.
+def lower(trace: Trace) -> StepGraph:
+    """Lowers a trace.
 
     Raises:
-        Outside: an operation on rows has no meaning here.
+        Unsupported: an operation on rows has no meaning here.
     """
-    with of_batch(trace.rows):
+    with of_batch(trace.batch_marker):
         reader = _Reader(trace)
         for node in trace.graph.nodes:
             if node.op == "call_function":
                 _take(reader, node)
         found = reader.reading
         if trace.of_batch:
-            raise Outside("", trace.of_batch)
+            raise Unsupported("", trace.of_batch)
         found.out = reader.result(trace.out, trace.out)
         found.new_state = [reader.result(n, before) for n, before in zip(trace.new_state, trace.state, strict=True)]
         _check_results(found)
@@ -62,35 +64,35 @@ def _take(reader: "_Reader", node: fx.Node) -> None:
     line = node.meta.get("line", "")
     try:
         reader.take(node)
-    except Outside as error:
-        raise Outside("" if line else error.op, str(error) + line) from error
+    except Unsupported as error:
+        raise Unsupported("" if line else error.op, str(error) + line) from error
     except Exception as error:  # the step is the user's own, and the reference loop takes it
         name = name_of(node)
         why = f"{name} is used in a way that is not read ({type(error).__name__}: {error})"
-        raise Outside("" if line else name, why + line) from error
+        raise Unsupported("" if line else name, why + line) from error
 
 
-def _check_results(found: Reading) -> None:
+def _check_results(found: StepGraph) -> None:
     """A scan lays out memory for results before it knows them."""
     trace = found.trace
     for before, after, value in zip(trace.state, trace.new_state, found.new_state, strict=True):
         old, new = before.meta["val"], after.meta["val"]
         if features(before) != width_of(value) or old.dtype != new.dtype:
             kinds = (f"{str(v.dtype).removeprefix('torch.')} {list(v.shape[1:])}" for v in (old, new))
-            raise Outside("", "a leaf of the state is {} before the step and {} after it".format(*kinds))
+            raise Unsupported("", "a leaf of the state is {} before the step and {} after it".format(*kinds))
     if not trace.out.meta["val"].is_floating_point():
-        raise Outside("", "its output holds no floating numbers")
+        raise Unsupported("", "its output holds no floating numbers")
 
 
 class _Reader:
     def __init__(self, trace: Trace) -> None:
-        self.rows = trace.rows
-        self.reading = Reading(trace)
+        self.rows = trace.batch_marker
+        self.reading = StepGraph(trace)
         self.graph = self.reading.graph
         self.values: dict[fx.Node, Value] = {}
         self.parts: dict[fx.Node, list[Value]] = {}  # of a split
         self.summed: set[fx.Node] = set()  # over the batch, and what depends on that: gradients of weights
-        kinds = {"drive": trace.drive, "state": trace.state, "cot": trace.cot, "dstate": trace.dstate}
+        kinds = {"drive": trace.drive, "state": trace.state, "cot": trace.grad_out, "dstate": trace.dstate}
         for kind, nodes in kinds.items():
             for number, node in enumerate(nodes):
                 shape = tuple(node.meta["val"].shape)
@@ -105,7 +107,7 @@ class _Reader:
             return (self.graph.const(0.0, tuple(like.meta["val"].shape[i] for i in order)),)
         value = self.value(node)
         if value.sizes[:1] != (self.rows,):
-            raise Outside("", f"a result of shape {list(value.sizes)} has no row for each of the batch")
+            raise Unsupported("", f"a result of shape {list(value.sizes)} has no row for each of the batch")
         return row(self.graph, value, order)
 
     def value(self, x: Any) -> Value:
@@ -116,7 +118,7 @@ class _Reader:
             return self.values[x]
         name, shape = name_of(x), tuple(x.meta["val"].shape)
         if x in self.summed:
-            raise Outside(name, "rows of one batch meet in a sum; a step must keep them apart")
+            raise Unsupported(name, "rows of one batch meet in a sum; a step must keep them apart")
         if (filled := self._filled(x, name)) is not None:
             return of_node(self.graph.const(filled), shape, None, ())
         order = order_of(shape)
@@ -147,11 +149,13 @@ class _Reader:
         """Reads one operation, if it is about rows."""
         name, val = name_of(x), x.meta.get("val")
         if torch.Tag.nondeterministic_seeded in getattr(x.target, "tags", ()):
-            raise Outside(name, f"{name} draws random numbers; draw them before the scan, in the drive or the weights")
+            raise Unsupported(
+                name, f"{name} draws random numbers; draw them before the scan, in the drive or the weights"
+            )
         if val is None:
             return  # a check, without a result
         if not isinstance(val, (Tensor, tuple, list)):
-            raise Outside("", "it makes a Python number of what a tensor holds; keep it a tensor")
+            raise Unsupported("", "it makes a Python number of what a tensor holds; keep it a tensor")
         shape = val.shape if isinstance(val, Tensor) else val[0].shape
         if (filled := self._filled(x, name)) is not None:
             if self.rows in shape:
@@ -170,7 +174,7 @@ class _Reader:
         elif name == "getitem":
             self.values[x] = self.parts[x.args[0]][x.args[1]]  # type: ignore[index]
         elif not isinstance(val, Tensor) or name not in VOCABULARY:
-            raise Outside(name)
+            raise Unsupported(name)
         else:
             self._keep(x, VOCABULARY[name](self, x, *x.args, **x.kwargs))
 

@@ -1,4 +1,4 @@
-"""A derived scan as a recurrence calls it: kernels by widths and dtype, rows sorted by length."""
+"""A derived scan as a recurrence calls it: kernels by widths and dtype."""
 
 import os
 import threading
@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ... import tree
-from ..lower import Outside, written_at
-from ..step_identity import identity
-from ..table import Affine, Call, inputs, is_affine, leaves
+from ..table import Affine, Call, Unsupported, inputs, is_affine, leaves
+from ..trace.step_identity import identity
+from ..trace.tracer import written_at
 from . import operators
-from .autograd import Laid, Product, Scan, forward, in_turns
-from .derived import Derived, step_of
+from .autograd import Product, Scan, ScanArgs, forward, in_turns
+from .executors import EXECUTORS
 from .leaves import as_rows
-from .machine import machine
+from .ordering import by_length, in_given_order
+from .scan_kernel import ScanKernel, step_of
 
 _MOST = 1024  # recurrences that are remembered: a model may make one for each of its parts, and each time anew
-_DERIVED: dict[Any, Derived | str] = {}  # a kernel, or why there is none
+_DERIVED: dict[Any, ScanKernel | str] = {}  # a kernel, or why there is none
 _LOCK = threading.Lock()  # of who derives
 _HERE = threading.local()  # `derives`: whether this thread is one that the lock's holder waits for
 
@@ -34,17 +35,18 @@ def why_not(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
 
 def run(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     """(out [B, T, ...], the leaves of the state after each row's last step) of each call; none waits for another."""
-    kernels = [derived(call.recurrence, call.drive, call.state, call.weights) for call in calls]
+    kernels: list[Any] = [derived(call.recurrence, call.drive, call.state, call.weights) for call in calls]
     for call in calls:
         _check(call)
     if torch.is_autocast_enabled("cpu"):  # operands of products are rounded in the kernel, and nothing else
         calls = [pytree.tree_map(_single, call) for call in calls]
-    ordered, orders = zip(*map(_ordered, calls), strict=True)
-    found = _scans(kernels, ordered)
+    watched = [_watched(call.drive, call.weights) for call in calls]
+    ordered, orders = zip(*map(by_length, calls, watched), strict=True)
+    found = _scans(kernels, ordered, any(watched))
     results = []
     for kernel, (out, last), order in zip(kernels, found, orders, strict=True):
-        leaves_after = tuple(_back(t, order) for t in kernel.leaves_of_state(last))
-        results.append((_back(kernel.out_of(out), order), leaves_after))
+        leaves_after = tuple(in_given_order(t, order) for t in kernel.leaves_of_state(last))
+        results.append((in_given_order(kernel.out_of(out), order), leaves_after))
     return results
 
 
@@ -52,34 +54,9 @@ def _single(x: Any) -> Any:
     return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
-def _ordered(call: Call) -> tuple[Call, Tensor | None]:
-    """The longest row first: so the rows that are still read are the first ones, and padding costs nothing."""
-    if call.lengths is None or (not _watched(call.drive, call.weights) and _descend(call.lengths)):
-        return call, None
-    lengths, order = call.lengths.sort(descending=True, stable=True)
-    drive, state, resets, initial = pytree.tree_map(
-        lambda leaf: leaf._replace(x=_taken(leaf.x, order)) if isinstance(leaf, Affine) else _taken(leaf, order),
-        (call.drive, call.state, call.resets, call.initial), is_leaf=is_affine,
-    )  # fmt: skip
-    return Call(call.recurrence, drive, state, call.weights, lengths, resets, initial), order
-
-
-def _descend(lengths: Tensor) -> bool:
-    return not tree.watched() and bool((lengths[1:] <= lengths[:-1]).all())
-
-
-def _taken(t: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if t is None else tree.permuted(t, rows)
-
-
-def _back(t: Tensor, order: Tensor | None) -> Tensor:
-    return t if order is None else tree.permuted(t, order.argsort(), order)
-
-
-def _scans(kernels: Sequence[Any], calls: Sequence[Call]) -> list[tuple[Tensor, list[Tensor]]]:
+def _scans(kernels: Sequence[Any], calls: Sequence[Call], watched: bool) -> list[tuple[Tensor, list[Tensor]]]:
     """Scans of rows in the order of their lengths: as operators where somebody watches."""
-    watched = any(_watched(call.drive, call.weights) for call in calls)
-    laid, groups = list[Laid](), list[list[Any]]()
+    scan_args, groups = list[ScanArgs](), list[list[Any]]()
     for kernel, call in zip(kernels, calls, strict=True):
         start, fresh = [as_rows(s, 1) for s in tree.leaves(call.state)], list[Tensor]()
         if call.resets is not None and call.initial is None:
@@ -90,15 +67,15 @@ def _scans(kernels: Sequence[Any], calls: Sequence[Call]) -> list[tuple[Tensor, 
         marks = tuple(None if t is None else t.to(dtype) for t in (call.lengths, call.resets))
         driven = _drive(kernel, call.drive, marks[0], watched)
         mine = [driven, start, list(call.weights), fresh]
-        laid.append(Laid(kernel, marks, tuple(map(len, mine))))
+        scan_args.append(ScanArgs(kernel, marks, tuple(map(len, mine))))
         groups += mine if watched else [_contiguous(driven), _contiguous(start), mine[2], _contiguous(fresh)]
     if watched:
-        each = (groups[4 * i : 4 * i + 4] for i in range(len(laid)))
-        return [operators.scan(one.derived, one.marks, *mine) for one, mine in zip(laid, each, strict=True)]
+        each = (groups[4 * i : 4 * i + 4] for i in range(len(scan_args)))
+        return [operators.scan(one.kernel, one.marks, *mine) for one, mine in zip(scan_args, each, strict=True)]
     tensors = [t for group in groups for t in group]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return in_turns(laid, Scan.apply(laid, *tensors))
-    found = forward(laid, [t if t is None else t.detach() for t in tensors], keep=False)
+        return in_turns(scan_args, Scan.apply(scan_args, *tensors))
+    found = forward(scan_args, [t if t is None else t.detach() for t in tensors], keep=False)
     return [(out, last) for out, last, _ in found]
 
 
@@ -115,15 +92,16 @@ def _watched(drive: Any, weights: Sequence[Tensor]) -> bool:
     )
 
 
-def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> Derived | str:
+def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> ScanKernel | str:
     """The kernel of a recurrence for these widths and this dtype, or why there is none, in words."""
     # What a compiler sees is the plain kernel, with the products of the drive before it.
     watched, mixed = _watched(drive, weights), torch.is_autocast_enabled("cpu")
-    dtype = torch.float32 if mixed else inputs(drive)[0].dtype
-    kind = (dtype, "bfloat16" if mixed and not watched else None, watched)
+    driven = inputs(drive)[0]
+    dtype = torch.float32 if mixed else driven.dtype
+    kind = (driven.device.type, dtype, "bfloat16" if mixed and not watched else None, watched)
     try:
         read = _read(recurrence)
-    except Outside as error:
+    except Unsupported as error:
         return str(error)
     key = (read, kind, _widths(drive, 2), _widths(state, 1), _widths(tuple(weights), 0))
     if (found := _DERIVED.get(key)) is not None:
@@ -135,11 +113,11 @@ def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
             return found
         products = {} if watched else {i: d for i, d in enumerate(leaves(drive)) if isinstance(d, Affine)}
         features = {i: int(product.weight.shape[1]) for i, product in products.items()}
-        described = (_rows(drive, 2), _rows(state, 1), _rows(list(weights), 0), (*kind[:2], features))
+        described = (_rows(drive, 2), _rows(state, 1), _rows(list(weights), 0), (*kind[:3], features))
         # In a thread of its own: whatever traces or transforms this call would follow the derivation too.
         with ThreadPoolExecutor(1) as alone:
             found = alone.submit(_derive, recurrence, *described).result()
-        if isinstance(found, Derived) and read != _read(recurrence):
+        if isinstance(found, ScanKernel) and read != _read(recurrence):
             found = "its step changes what it reads (a counter, a list); what changes from step to step is its state"
         while len(_DERIVED) >= _MOST:
             del _DERIVED[next(iter(_DERIVED))]
@@ -151,7 +129,7 @@ def _read(recurrence: Any) -> Any:
     """What a step reads besides its arguments, to compare.
 
     Raises:
-        Outside: it reads what cannot be compared.
+        Unsupported: it reads what cannot be compared.
     """
     return identity(recurrence.gates), identity(recurrence.update), torch.get_default_dtype()
 
@@ -179,18 +157,18 @@ def _sizes(shape: Sequence[Any]) -> tuple[int, ...]:
     return tuple(map(int, shape))
 
 
-def _derive(recurrence: Any, *described: Any) -> Derived | str:
+def _derive(recurrence: Any, *described: Any) -> ScanKernel | str:
     """From the shapes of drive, state and weights: a call that is traced has no values."""
     _HERE.derives = True
-    *trees, (dtype, products, features) = described
+    *trees, (device, dtype, products, features) = described
     drive, state, weights = (
         pytree.tree_unflatten([torch.empty(shape, dtype=dtype) for shape in shapes], spec) for shapes, spec in trees
     )
     try:
         with torch.autograd.set_detect_anomaly(False):  # it would look for NaN in what has no values
-            made = Derived(recurrence, drive, state, weights, machine(dtype, products), features=features)
+            made = ScanKernel(recurrence, drive, state, weights, EXECUTORS[device](dtype, products), features=features)
         return operators.known(made)
-    except Outside as error:
+    except Unsupported as error:
         functions = [getattr(f, "func", f) for f in (recurrence.gates, recurrence.update) if f is not None]
         rows = pytree.tree_map(lambda t: t[None], (drive, state))
         line = _line(error.op, step_of(recurrence), functions, (*rows, *weights)) if error.op else ""
@@ -215,8 +193,8 @@ def _check(call: Call) -> None:
             raise ValueError(f"{name} must have the shape {shape}, and have {tuple(given.shape)}")
 
 
-def _drive(kernel: Derived, drive: Any, lengths: Tensor | None, watched: bool) -> list[Any]:
-    """The drive's leaves, [B, T, features] each, or what the kernel makes them of: see `Derived.leaves`."""
+def _drive(kernel: ScanKernel, drive: Any, lengths: Tensor | None, watched: bool) -> list[Any]:
+    """The drive's leaves, [B, T, features] each, or what the kernel makes them of: see `ScanKernel.leaves`."""
     found: list[Any] = []
     for i, leaf in enumerate(leaves(drive)):
         if not isinstance(leaf, Affine):
@@ -228,7 +206,7 @@ def _drive(kernel: Derived, drive: Any, lengths: Tensor | None, watched: bool) -
         elif watched:
             found.append(operators.linear(*leaf))
         else:
-            found.append(Product.apply(kernel.machine, lengths, leaf.x.contiguous(), leaf.weight, leaf.bias))
+            found.append(Product.apply(kernel.executor, lengths, leaf.x.contiguous(), leaf.weight, leaf.bias))
     return found
 
 

@@ -19,10 +19,10 @@ from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .parts import PARTS
-from .shapes import shaped
-from .synonyms import SYNONYMS
-from .vocabulary import Outside
+from ..table import Unsupported
+from .decompositions import PARTS
+from .meta import shaped
+from .rewrites import SYNONYMS
 
 _META = torch.device("meta")
 _NOT_THE_USERS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[2]}{os.sep}", "<")  # files
@@ -70,9 +70,9 @@ class Recorder(TorchDispatchMode):
             if x.is_meta:
                 raise Unrecordable("an operation that was not seen has made a tensor")
             what = f"the step uses a tensor that it was not given, of shape {list(x.shape)}: hand it over as a weight"
-            raise Outside("", what + _written())
+            raise Unsupported("", what + _written())
         if (node := self._nodes[id(x)]) is None:
-            raise Outside("", "it writes into a part of a tensor; torch.cat and torch.where put parts together")
+            raise Unsupported("", "it writes into a part of a tensor; torch.cat and torch.where put parts together")
         return node
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -169,7 +169,7 @@ def record(function: Callable[..., Any], inputs: Any, gradients: bool, further: 
     operations to decompose beyond those that torch calls core.
 
     Raises:
-        Outside: the function does what no kernel can be derived of.
+        Unsupported: the function does what no kernel can be derived of.
         Exception: whatever a function raises that cannot be recorded.
     """
     leaves, spec = pytree.tree_flatten(inputs)
@@ -181,9 +181,9 @@ def record(function: Callable[..., Any], inputs: Any, gradients: bool, further: 
         with recorder:
             found = pytree.tree_leaves(function(*pytree.tree_unflatten(given, spec)))
         if gradients:
-            cot = [recorder.placeholder(t, "cot_1") for t in found]
+            grad_out = [recorder.placeholder(t, "grad_out_1") for t in found]
             with recorder:
-                found += _gradients(found, given, cot)
+                found += _gradients(found, given, grad_out)
     recorder.graph.output([recorder.node(t) for t in found])
     return recorder.graph
 
@@ -192,19 +192,19 @@ class _Seed(torch.autograd.Function):
     """One number with given gradients: handed any, `torch.autograd.grad` imports the compiler."""
 
     @staticmethod
-    def forward(ctx: Any, cot: list[Tensor], *tensors: Tensor) -> Tensor:
-        ctx.cot = cot
+    def forward(ctx: Any, grad_out: list[Tensor], *tensors: Tensor) -> Tensor:
+        ctx.grad_out = grad_out
         return tensors[0].new_empty(())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return None, *ctx.cot
+        return None, *ctx.grad_out
 
 
-def _gradients(found: list[Tensor], given: list[Tensor], cot: list[Tensor]) -> list[Tensor]:
+def _gradients(found: list[Tensor], given: list[Tensor], grad_out: list[Tensor]) -> list[Tensor]:
     if not any(t.requires_grad for t in found):
         return [torch.zeros_like(t) for t in given]
-    seed: Any = _Seed.apply(cot, *found)
+    seed: Any = _Seed.apply(grad_out, *found)
     grads = torch.autograd.grad(seed, given, create_graph=True, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for t, g in zip(given, grads, strict=True)]
 

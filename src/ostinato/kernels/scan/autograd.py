@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ... import tree
-from .derived import Derived, together
-from .direction import Along, Options, Outer
+from .gradients import backward
+from .program import Along, Options, Outer, together
+from .scan_kernel import ScanKernel
 
 T = TypeVar("T")
 Marks = Sequence[Tensor | None]  # lengths [B] and resets [B, T], in the dtype of the kernel
@@ -22,11 +23,11 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, machine: Any, lengths: Tensor | None, x: Tensor, weight: Tensor, bias: Tensor | None
+        ctx: Any, executor: Any, lengths: Tensor | None, x: Tensor, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
-        ctx.machine, ctx.lengths = machine, lengths
+        ctx.executor, ctx.lengths = executor, lengths
         ctx.save_for_backward(x, weight)
-        return machine.linear(x, weight.t(), bias, lengths)
+        return executor.linear(x, weight.t(), bias, lengths)
 
     @staticmethod
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -37,38 +38,38 @@ class Product(torch.autograd.Function):
             rows, steps = dy.flatten(0, -2), x.flatten(0, -2)
             return None, None, dy @ weight, rows.t() @ steps, rows.sum(0) if needs[2] else None
         outers = [Outer(dy, x)] if any(needs[1:]) else []
-        alongs = [Along(dy, packed, x.shape[-1]) for packed in ctx.machine.packs([weight] if needs[0] else [])]
-        products, slopes = ctx.machine.products(outers, alongs, ctx.lengths)
+        alongs = [Along(dy, packed, x.shape[-1]) for packed in ctx.executor.packs([weight] if needs[0] else [])]
+        products, slopes = ctx.executor.products(outers, alongs, ctx.lengths)
         dw, db = products[0] if products else (None, None)
         return None, None, slopes[0] if slopes else None, dw, db if needs[2] else None
 
 
-class Laid(NamedTuple):
+class ScanArgs(NamedTuple):
     """A scan beside its tensors: those of drive, start, weights and initial states are given one after the other.
 
-    For a leaf of the drive that the kernel makes itself, x, weight and bias or None are given: see `Derived.leaves`.
+    For a leaf of the drive that the kernel makes itself, x, weight and bias or None are given: see `ScanKernel.leaves`.
     """
 
-    derived: Derived
+    kernel: ScanKernel
     marks: Marks
     counts: Sequence[int]  # of the tensors of each group
 
 
-def in_turns(laid: Sequence[Laid], results: Sequence[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
+def in_turns(scan_args: Sequence[ScanArgs], results: Sequence[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
     """Results of `Scan`, (out, states) of each scan."""
-    sizes = [1 + one.counts[1] for one in laid]
+    sizes = [1 + one.counts[1] for one in scan_args]
     return [(out, last) for out, *last in parts(results, sizes)]
 
 
 def forward(
-    laid: Sequence[Laid], tensors: Sequence[Any], keep: bool = True
+    scan_args: Sequence[ScanArgs], tensors: Sequence[Any], keep: bool = True
 ) -> list[tuple[Tensor, list[Tensor], list[Tensor]]]:
     """(out, the states after the last step, what backward wants) of each scan, all done at once."""
     works = []
-    for one, given in zip(laid, parts(tensors, [sum(one.counts) for one in laid]), strict=True):
+    for one, given in zip(scan_args, parts(tensors, [sum(one.counts) for one in scan_args]), strict=True):
         drive, start, weights, initial = parts(given, one.counts)
-        works.append(one.derived.forward(drive, start, weights, options(one.marks, initial), keep))
-    return together(laid[0].derived.machine, works)
+        works.append(one.kernel.forward(drive, start, weights, options(one.marks, initial), keep))
+    return together(scan_args[0].kernel.executor, works)
 
 
 class Watch:
@@ -84,16 +85,16 @@ class Watch:
 
 
 class Scan(torch.autograd.Function):
-    """([Laid], tensors of all) -> (out, states) of each, one after the other. All are of one machine.
+    """([ScanArgs], tensors of all) -> (out, states) of each, one after the other. All are of one executor.
 
     An output may be written in place, as that of the loop, which is a copy: where backward wants it, the scan runs
     again. To keep a copy would cost everybody its memory.
     """
 
     @staticmethod
-    def forward(ctx: Any, laid: Sequence[Laid], *tensors: Any) -> Any:
-        found = forward(laid, tensors)
-        ctx.laid, ctx.kept = laid, [len(kept) for *_, kept in found]
+    def forward(ctx: Any, scan_args: Sequence[ScanArgs], *tensors: Any) -> Any:
+        found = forward(scan_args, tensors)
+        ctx.scan_args, ctx.kept = scan_args, [len(kept) for *_, kept in found]
         # Outputs are no views, which nobody may write to, and what is kept has a count of its own.
         found = [(out.data, last, [k.data for k in kept], any(k is out for k in kept)) for out, last, kept in found]
         ctx.watches = [Watch(out) if wanted else None for out, _, _, wanted in found]
@@ -102,33 +103,33 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cots: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        laid, saved = ctx.laid, ctx.saved_tensors  # asked for once: checkpointing gives them once
-        sizes = [sum(one.counts) for one in laid]
+        scan_args, saved = ctx.scan_args, ctx.saved_tensors  # asked for once: checkpointing gives them once
+        sizes = [sum(one.counts) for one in scan_args]
         *given, rest = parts(saved, [*sizes, sum(ctx.kept)])
-        slopes = in_turns(laid, cots)
+        slopes = in_turns(scan_args, cots)
         if torch.is_grad_enabled():  # create_graph: by the reference loop, whose gradient has a derivative
-            twice = zip(laid, given, slopes, strict=True)
-            found = [again(one, tensors, (cot, *dlast)) for one, tensors, (cot, dlast) in twice]
+            twice = zip(scan_args, given, slopes, strict=True)
+            found = [double_backward(one, tensors, (cot, *dlast)) for one, tensors, (cot, dlast) in twice]
             return None, *(g for group in found for g in group)
         needs, works, keeps = parts(ctx.needs_input_grad[1:], sizes), [], parts(rest, ctx.kept)
         for i, watch in enumerate(ctx.watches):
             if watch is not None and watch.written():
-                keeps[i] = forward([laid[i]], given[i])[0][2]
+                keeps[i] = forward([scan_args[i]], given[i])[0][2]
         for i, kept in enumerate(keeps):
-            drive, start, weights, initial = parts(given[i], laid[i].counts)
+            drive, start, weights, initial = parts(given[i], scan_args[i].counts)
             cot, *dlast = (c.contiguous() for c in (slopes[i][0], *slopes[i][1]))
-            marks, wanted = options(laid[i].marks, initial), needs[i][: len(drive)]
-            works.append(laid[i].derived.backward(drive, start, weights, marks, kept, cot, dlast, wanted))
-        found = together(laid[0].derived.machine, works)
+            marks, wanted = options(scan_args[i].marks, initial), needs[i][: len(drive)]
+            works.append(backward(scan_args[i].kernel, drive, start, weights, marks, kept, cot, dlast, wanted))
+        found = together(scan_args[0].kernel.executor, works)
         return None, *(g for groups in found for group in groups for g in group)
 
 
-def again(laid: Laid, tensors: Sequence[Tensor], cots: Sequence[Tensor]) -> list[Tensor | None]:
+def double_backward(args: ScanArgs, tensors: Sequence[Tensor], cots: Sequence[Tensor]) -> list[Tensor | None]:
     """The gradients with a graph of their own."""
-    derived, (lengths, resets), counts = laid
+    kernel, (lengths, resets), counts = args
     drive, start, weights, initial = parts(tensors, counts)
-    drive = derived.leaves(drive)  # as products: what stands in padding is cleared before them
-    results = derived.walk(
+    drive = kernel.leaves(drive)  # as products: what stands in padding is cleared before them
+    results = kernel.walk(
         drive, start, weights, lengths=None if lengths is None else lengths.long(),
         resets=None if resets is None else resets != 0, initial=initial or None,
     )  # fmt: skip

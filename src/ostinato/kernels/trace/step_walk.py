@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..table import Unsupported
 from .step_reads import MISSING, Same, cell_of, places, trusted
-from .table import Outside
 
 _MOST = 1024  # values of one container or array, which are compared at each call
 _DEEP = 32
@@ -52,7 +52,7 @@ class Walk:
         if any(x is other for other in self.open):
             return []
         if len(self.open) >= _DEEP:
-            raise Outside(
+            raise Unsupported(
                 "", f"its step reads {_called(x, name)} through more than {_DEEP} others; hand it over itself"
             )
         self.open.append(x)
@@ -82,9 +82,9 @@ class Walk:
             raise self.many(x, name, x.size)
         return self.of_container(np.atleast_1d(x), name)
 
-    def many(self, x: Any, name: str, count: int) -> Outside:
+    def many(self, x: Any, name: str, count: int) -> Unsupported:
         what = f"its step reads {_called(x, name)} with {count} values, which may change; hand it over as a weight"
-        return Outside("", what)
+        return Unsupported("", what)
 
     def of_tensor(self, x: Tensor, name: str) -> Hashable:
         found = (Same(x), None if x.is_inference() else x._version)
@@ -101,7 +101,7 @@ class Walk:
     def of_module(self, x: Any, name: str) -> Hashable:
         if trusted(x.__name__, self.home):
             return x
-        raise Outside("", f"its step hands on the module {x.__name__} as a whole; name what it reads of it")
+        raise Unsupported("", f"its step hands on the module {x.__name__} as a whole; name what it reads of it")
 
     def of_function(self, x: Any, name: str, owner: Any = None) -> Hashable:
         """A function, and what it reads; `owner` is what it gets for `self`."""
@@ -155,7 +155,7 @@ class Walk:
         if next(x.parameters(), None) is not None or next(x.buffers(), None) is not None:
             linear = ", as F.linear(x, weight, bias) for nn.Linear" if isinstance(x, nn.Linear) else ""
             what = f"its step calls {_called(x, name)}, a module with weights of its own: hand these over as weights "
-            raise Outside("", f"{what}(a Cell's `weights()`), and write its function in the step{linear}")
+            raise Unsupported("", f"{what}(a Cell's `weights()`), and write its function in the step{linear}")
         return self.of_object(x, name, {key: part for key, part in vars(x).items() if key not in _OF_TORCH})
 
     def of_kind(self, x: type, name: str) -> Hashable:
@@ -187,7 +187,7 @@ class Walk:
             held = getattr(x, "__dict__", None)
         if hasattr(x, "__next__") or (held is None and not slots and trusted(kind.__module__, self.home)):
             what = f"its step reads {_called(x, name)}, and what changes in it cannot be seen; hand what it reads of it"
-            raise Outside("", f"{what} over as a weight, or as a number by functools.partial")
+            raise Unsupported("", f"{what} over as a weight, or as a number by functools.partial")
         inside = {**(held or {}), **{s: getattr(x, s) for s in slots if hasattr(x, s)}}
         self.within += 1
         calls = [] if trusted(kind.__module__, self.home) else [kind, getattr(x, "forward", None)]

@@ -1,8 +1,8 @@
 """What a direction of a derived scan, forward or backward, takes and runs on."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from ..compiler import Direction
 from ..ir.buffers import Buffer
 
 Arrays = dict[Buffer, Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Options:
     initial: tuple[Tensor, ...] = ()
 
 
-class Run(NamedTuple):
+class Launch(NamedTuple):
     """A direction with all that it reads and writes."""
 
     direction: Direction
@@ -47,8 +48,8 @@ class Along(NamedTuple):
     width: int
 
 
-class Machine(Protocol):
-    """What runs move on, and the products over all steps."""
+class Executor(Protocol):
+    """What does launches, and the products over all steps."""
 
     lanes: int  # of a vector
     name: str  # the dtype
@@ -75,6 +76,23 @@ class Machine(Protocol):
         """
         ...
 
-    def launch(self, runs: Sequence[Run]) -> None:
-        """Does some runs that do not depend on each other, over all rows."""
+    def launch(self, launches: Sequence[Launch]) -> None:
+        """Does some launches that do not depend on each other, over all rows."""
         ...
+
+
+Work = Generator[Launch, None, T]  # gives one launch away, which somebody does, and then has its result
+
+
+def together(executor: Executor, works: Sequence[Work[T]]) -> list[T]:
+    """The results of some works that do not depend on each other: their launches are done at once."""
+    executor.launch([next(work) for work in works])
+    return [_rest(work) for work in works]
+
+
+def _rest(work: Work[T]) -> T:
+    try:
+        next(work)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("a work gives one launch away")

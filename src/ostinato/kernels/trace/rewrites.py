@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .values import MOST
+from ..ir.graph import MOST
 
 SYNONYMS: dict[Any, Callable[..., Any]] = {}
 _ATEN = torch.ops.aten

@@ -21,25 +21,27 @@ import torch
 from torch import Tensor
 
 from ..ir.buffers import OUT
-from .autograd import Laid, Marks, again, options
+from .autograd import Marks, ScanArgs, double_backward, options
 from .autograd import parts as _groups
-from .derived import Derived, together
-from .machine import machine
+from .executors import EXECUTORS
+from .gradients import backward
+from .program import together
+from .scan_kernel import ScanKernel
 
-_KNOWN: dict[str, Derived] = {}  # whose drive is given, by name
+_KNOWN: dict[str, ScanKernel] = {}  # whose drive is given, by name
 # By name, kind of products, and what is made inside of how many features.
-_SAME: dict[tuple[str, str, tuple[tuple[int, int], ...]], Derived] = {}
+_SAME: dict[tuple[str, str, tuple[tuple[int, int], ...]], ScanKernel] = {}
 
 
-def known(derived: Derived) -> Derived:
+def known(derived: ScanKernel) -> ScanKernel:
     """What this process derived first of those that compute the same; from now on operators find it by its name."""
-    name, exact = name_of(derived), derived.machine.kind == derived.machine.name
+    name, exact = name_of(derived), derived.executor.kind == derived.executor.name
     if exact:
         _KNOWN.setdefault(name, derived.outside() if derived.inside else derived)
-    return _SAME.setdefault((name, derived.machine.kind, tuple(derived.inside.items())), derived)
+    return _SAME.setdefault((name, derived.executor.kind, tuple(derived.inside.items())), derived)
 
 
-def name_of(derived: Derived) -> str:
+def name_of(derived: ScanKernel) -> str:
     """The name of a kernel, such as "gru-float32-" and 16 digits of its digest."""
     trace = derived.trace
     inputs = [node.meta["val"] for node in trace.graph.nodes if node.op == "placeholder"]
@@ -49,7 +51,7 @@ def name_of(derived: Derived) -> str:
     return f"{derived.recurrence.name}-{dtype}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def find(kernel: str) -> Derived:
+def find(kernel: str) -> ScanKernel:
     """
     Raises:
         RuntimeError: this process has not derived that kernel.
@@ -63,7 +65,7 @@ def find(kernel: str) -> Derived:
 
 
 def scan(
-    derived: Derived, marks: Marks, drive: list[Tensor], start: list[Tensor], weights: list[Tensor],
+    derived: ScanKernel, marks: Marks, drive: list[Tensor], start: list[Tensor], weights: list[Tensor],
     initial: list[Tensor],
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """(out, the states after the last step) by one call that a tracer sees."""
@@ -84,7 +86,7 @@ def _scan(
     derived = find(kernel)
     drive, start, initial = ([t.contiguous() for t in group] for group in (drive, start, initial))
     work = derived.forward(drive, start, weights, options((lengths, resets), initial), keep=keep)
-    out, last, kept = together(derived.machine, [work])[0]
+    out, last, kept = together(derived.executor, [work])[0]
     return [out, *last, *(k for k in kept if k is not out)]
 
 
@@ -108,8 +110,8 @@ def _scan_backward(
         [t.contiguous() for t in group] for group in (drive, start, initial, kept, dlast)
     )
     marks, derived = options((lengths, resets), initial), find(kernel)
-    work = derived.backward(drive, start, weights, marks, kept, cot.contiguous(), dlast)
-    groups = together(derived.machine, [work])[0]
+    work = backward(derived, drive, start, weights, marks, kept, cot.contiguous(), dlast)
+    groups = together(derived.executor, [work])[0]
     return _apart([g for group in groups for g in group if g is not None])
 
 
@@ -134,7 +136,7 @@ def _(
     return [t.new_empty(t.shape) for t in (*drive, *start, *learnt, *initial)]
 
 
-def _moves(derived: Derived) -> list[bool]:
+def _moves(derived: ScanKernel) -> list[bool]:
     """Of each weight: whether the results depend on it."""
     return [gradient is not None for gradient in derived.trace.dweights]
 
@@ -163,7 +165,7 @@ def _gradients(ctx: Any, cots: list[Tensor | None]) -> tuple[Any, ...]:
     slopes = zip(start, cots[1 : 1 + len(start)], strict=True)
     dlast = [torch.zeros_like(s) if d is None else d for s, d in slopes]
     if torch.is_grad_enabled():  # create_graph: by the reference loop, whose gradient has a derivative
-        found = again(Laid(derived, (lengths, resets), ctx.counts), tensors, [cot, *dlast])
+        found = double_backward(ScanArgs(derived, (lengths, resets), ctx.counts), tensors, [cot, *dlast])
     else:
         given = iter(_scan_backward(ctx.kernel, lengths, resets, *groups, kept, cot, dlast))
         learnt = [True] * (len(drive) + len(start)) + _moves(derived) + [True] * len(initial)
@@ -176,7 +178,7 @@ _scan.register_autograd(_gradients, setup_context=_remember)
 
 @torch.library.custom_op("ostinato::linear", mutates_args=(), device_types="cpu")
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return machine(x.dtype).linear(x.contiguous(), weight.t(), bias)
+    return EXECUTORS[x.device.type](x.dtype).linear(x.contiguous(), weight.t(), bias)
 
 
 @linear.register_fake
@@ -186,7 +188,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @torch.library.custom_op("ostinato::linear_backward", mutates_args=(), device_types="cpu")
 def _linear_backward(cot: Tensor, x: Tensor, weight: Tensor) -> list[Tensor]:
-    cot, here = cot.contiguous(), machine(x.dtype)
+    cot, here = cot.contiguous(), EXECUTORS[x.device.type](x.dtype)
     return [here.linear(cot, weight, None), *here.outer_and_total(cot, x.contiguous())]
 
 

@@ -9,9 +9,9 @@ import types
 from collections.abc import Hashable
 from typing import Any
 
+from ..table import Unsupported
 from .step_reads import MISSING, cell_of, home
 from .step_walk import Walk
-from .table import Outside
 
 _MOST = 1024  # functions that are remembered
 
@@ -23,17 +23,19 @@ def identity(function: Any) -> Hashable:
         function: a function, a method, a `functools.partial`, or another object that can be called; or None.
 
     Raises:
-        Outside: it reads what can be neither compared nor trusted; the message says what, and how to write it.
+        Unsupported: it reads what can be neither compared nor trusted; the message says what, and how to write it.
     """
     look = _LOOKS.get(id(function))
     if look is None or not look.still():
         try:
             look = _Look(function)
-        except Outside:
+        except Unsupported:
             raise
         except Exception as error:  # attributes are the user's own, and may do anything
             first = (str(error).strip() or "no message").splitlines()[0]
-            raise Outside("", f"what its step reads cannot be looked at ({type(error).__name__}: {first})") from error
+            raise Unsupported(
+                "", f"what its step reads cannot be looked at ({type(error).__name__}: {first})"
+            ) from error
         _make_room(_LOOKS)
         _LOOKS[id(function)] = look
     return look.token

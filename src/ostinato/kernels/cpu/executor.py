@@ -1,4 +1,4 @@
-"""This machine: where derived source runs, on the threads of torch, and the products over all steps."""
+"""The CPU: where derived source runs, on the threads of torch, and the products over all steps."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from torch.utils import deterministic
 from ..build.input_product import TOGETHER
 from ..compiler import Direction
 from ..ir.buffers import Buffer
-from .direction import Along, Options, Outer, Run
+from ..scan.program import Along, Launch, Options, Outer
 from .gemm import column_parallel
 from .gemm import host as gemm
 from .gemm.packing import SMALL, pack_jobs, packed_size
@@ -28,8 +28,8 @@ BLOCK = 24  # rows of the batch that pass through a step together: their scratch
 
 
 @functools.cache
-def machine(dtype: torch.dtype, products: str | None = None) -> "NumbaMachine":
-    """The machine for float32 or float64.
+def executor(dtype: torch.dtype, products: str | None = None) -> "CpuExecutor":
+    """The executor for float32 or float64.
 
     With products = "bfloat16" the factors of all products are rounded to bfloat16; what goes in and comes out, and all
     sums, are float32. It pays where `cpu_features.has_avx512_bf16()`.
@@ -38,11 +38,11 @@ def machine(dtype: torch.dtype, products: str | None = None) -> "NumbaMachine":
     """
     if products is not None and (products, dtype) != ("bfloat16", torch.float32):
         raise ValueError(f"products of {products} are not written for {dtype}; use bfloat16 for float32, or None")
-    return NumbaMachine(dtype, products)
+    return CpuExecutor(dtype, products)
 
 
-class NumbaMachine:
-    """See `direction.Machine`."""
+class CpuExecutor:
+    """See `program.Executor`."""
 
     def __init__(self, dtype: torch.dtype, products: str | None = None) -> None:
         self.dtype, self.name = dtype, str(dtype).removeprefix("torch.")
@@ -105,10 +105,10 @@ class NumbaMachine:
         # The products, called by address, are no part of it.
         return compile_cache.load(direction.source, direction.name, self.scope).address
 
-    def launch(self, runs: Sequence[Run]) -> None:
-        threads, laid = torch.get_num_threads(), list[tuple[Run, int, int, int, int]]()
-        for run in runs:
-            if self._wide(run, len(runs)) and not column_parallel.CONTENTION.alone():
+    def launch(self, launches: Sequence[Launch]) -> None:
+        threads, laid = torch.get_num_threads(), list[tuple[Launch, int, int, int, int]]()
+        for run in launches:
+            if self._wide(run, len(launches)) and not column_parallel.CONTENTION.alone():
                 self._abreast(*run)
                 continue
             spans = _spans(run.rows, threads)
@@ -125,7 +125,7 @@ class NumbaMachine:
             at += size
         parallel_for(jobs)
 
-    def _wide(self, run: Run, runs: int) -> bool:
+    def _wide(self, run: Launch, runs: int) -> bool:
         """Whether threads gain by sharing the rows of a run; each of two directions has a thread, and nobody waits."""
         idle = run.rows < torch.get_num_threads() and 2 * run.rows * (runs - 1) < torch.get_num_threads()
         return idle and column_parallel.pays(run.arrays[name] for name in run.direction.program.columns)

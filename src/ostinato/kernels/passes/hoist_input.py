@@ -11,15 +11,16 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from ... import tree
-from ..lower.evaluate import Evaluated
-from ..lower.trace import Step, Trace, trace
-from ..lower.vocabulary import Outside, features, name_of
+from ..lower.weight_graph import WeightValues
+from ..table import Unsupported
+from ..trace.nodes import features, name_of
+from ..trace.tracer import Step, Trace, trace
 
 # What leaves a row as it is, but for axes of size 1.
 _VIEWS = frozenset(("view", "reshape", "_unsafe_view", "clone", "alias", "detach", "squeeze", "unsqueeze"))
 
 
-class Ahead(NamedTuple):
+class HoistedInput(NamedTuple):
     """A step in two parts: the product x @ weight, and the rest."""
 
     step: Step  # ([product], or [product, x], state, *weights) -> (y, state)
@@ -31,29 +32,29 @@ class Ahead(NamedTuple):
         return [x.new_empty(self.weight.shape[1]), x][: 1 + self.x_too]
 
 
-def ahead(step: Step, x: Tensor, state: Any, weights: Sequence[Tensor]) -> Ahead | None:
+def hoist_input(step: Step, x: Tensor, state: Any, weights: Sequence[Tensor]) -> HoistedInput | None:
     """A step (x, state, *weights) -> (y, state) in two parts; None where no product is of x alone.
 
     Args:
         x, state: one row: [features], or [] for a token's number; the state is a tree of such.
 
     Raises:
-        Outside: the step cannot be traced, or hangs on the number of rows.
+        Unsupported: the step cannot be traced, or hangs on the number of rows.
     """
     if x.dim() != 1:
         return None
     found = trace(step, x, state, weights, gradients=False)
     if found.of_batch:
-        raise Outside("", found.of_batch)
+        raise Unsupported("", found.of_batch)
     products = _products(found)
     if not products:
         return None
-    value = Evaluated(zip(found.weights, weights, strict=True))
+    value = WeightValues(zip(found.weights, weights, strict=True))
     weight = torch.cat([value(node.args[1]) for node in products], dim=1)
-    if weight.shape[1] == found.rows:
+    if weight.shape[1] == found.batch_marker:
         return None  # the size that marks the batch must be no feature's, where the rest is traced too
     wanted = _wanted([found.out, *found.new_state], products)
-    return Ahead(_rest(found, products, wanted), weight, found.drive[0] in wanted)
+    return HoistedInput(_rest(found, products, wanted), weight, found.drive[0] in wanted)
 
 
 def _products(found: Trace) -> list[fx.Node]:
@@ -90,7 +91,7 @@ def _rest(found: Trace, products: Sequence[fx.Node], wanted: set[fx.Node]) -> St
     widths = [features(node) for node in products]
 
     def step(drive: Sequence[Tensor], state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
-        value = Evaluated(zip((*found.state, *found.weights), (*pytree.tree_leaves(state), *weights), strict=True))
+        value = WeightValues(zip((*found.state, *found.weights), (*pytree.tree_leaves(state), *weights), strict=True))
         value.known |= dict(zip(found.drive, drive[1:], strict=False))
         parts = drive[0].split(widths, dim=1) if len(products) > 1 else drive[:1]
         value.known |= dict(zip(products, parts, strict=True))

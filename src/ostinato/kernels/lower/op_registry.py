@@ -6,14 +6,12 @@ numbers. The functions stand by theme in elementwise.py, boolean.py, reduce.py, 
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import fx
 
 from ..ir.graph import Graph, Node
-from ..table import Outside as Outside
 
 
 class Reader(Protocol):
@@ -64,26 +62,3 @@ def elementwise(*names: str) -> Callable[[Callable[..., Node]], Callable[..., No
         return meaning
 
     return add
-
-
-def name_of(node: fx.Node) -> str:
-    """The operation's name in ATen, without namespace, overload and the mark of what is done in place."""
-    if node.op != "call_function":
-        return node.op
-    packet = getattr(node.target, "overloadpacket", None)
-    name = packet.__name__ if packet is not None else getattr(node.target, "__name__", str(node.target))
-    return name if name.startswith("_") else name.rstrip("_")
-
-
-def features(node: fx.Node) -> int:
-    """How many numbers a row of a traced value has."""
-    return math.prod(node.meta["val"].shape[1:])
-
-
-def axes_of(node: fx.Node) -> list[int]:
-    """The axes that a reduction takes away; all where it names none."""
-    dims = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
-    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    if isinstance(axes, int):
-        axes = [axes]
-    return [axis % dims for axis in axes] if axes else list(range(dims))  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 
-class Evaluated:
+class WeightValues:
     """The values of traced nodes that have no batch axis; what is given is given, the rest follows from it."""
 
     def __init__(self, given: Iterable[tuple[fx.Node, Tensor]]) -> None:

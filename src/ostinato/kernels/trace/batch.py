@@ -8,7 +8,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from .vocabulary import Outside
+from ..table import Unsupported
 
 Graphs = Callable[[int, bool], fx.Graph]  # (rows, with gradients) -> what a step does with a batch of so many
 _NO_SIZES = frozenset(("shifts", "steps", "start", "step", "index", "length"))  # whole numbers, but none of rows
@@ -33,7 +33,7 @@ def batch_as_number(graphs: Graphs, graph: fx.Graph, rows: int, other: int, grad
     """
     for node in graph.nodes:
         if node.op == "call_function" and any(w in str(node.target) for w in ("arange", "iota")) and rows in node.args:
-            raise Outside("", f"its step numbers the rows of the batch{_GIVE}{node.meta.get('line', '')}")
+            raise Unsupported("", f"its step numbers the rows of the batch{_GIVE}{node.meta.get('line', '')}")
     try:
         one = graphs(1, False)
     except Exception as error:  # whatever the user's step says to one row

@@ -11,12 +11,12 @@ from torch import Tensor
 from ..build.input_product import TOGETHER
 from ..build.time_loop import HEAD as WORDS_BEFORE
 from ..ir.buffers import OUT, Buffer, Kind
-from ..lower.evaluate import Evaluated
-from .ahead import ahead
-from .derived import Derived, step_of
+from ..lower.weight_graph import WeightValues
+from ..passes.hoist_input import hoist_input
+from ..scan.scan_kernel import ScanKernel, step_of
+from .executor import executor
 from .gemm.column_parallel import ColumnShards, Contention, pays, product
 from .gemm.packing import pack
-from .machine import machine
 from .runtime.thread_team import Abreast
 
 ASKED = 64  # steps after which threads are asked how long they waited ...
@@ -50,7 +50,7 @@ class StreamKernel:
             lies between the products stays float32, which the weights must be.
 
     Raises:
-        Outside: an operation of the step is outside the vocabulary.
+        Unsupported: an operation of the step is outside the vocabulary.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class StreamKernel:
         products: str | None = None,
     ) -> None:  # fmt: skip
         self.dtype = weights[0].dtype
-        self.machine = machine(self.dtype, products)
-        first = ahead(step_of(Whole(function)), x, state, weights)
+        self.executor = executor(self.dtype, products)
+        first = hoist_input(step_of(Whole(function)), x, state, weights)
         whole = Whole(function) if first is None else Whole(first.step, replayed=True)
-        derived = Derived(
-            whole, x if first is None else first.drive(x), state, weights, self.machine, gradients=False,
+        derived = ScanKernel(
+            whole, x if first is None else first.drive(x), state, weights, self.executor, gradients=False,
             features={} if first is None else {0: len(x)},
         )  # fmt: skip
         self.direction = derived.directions["inference"]
-        value = Evaluated(zip(derived.trace.weights, weights, strict=True))
+        value = WeightValues(zip(derived.trace.weights, weights, strict=True))
         self.weights = derived.packed(self.direction, value)
         if first is not None:
             width = derived.plan.drive_widths[0]
-            nothing = first.weight.new_zeros(width + self.machine.lanes)
-            self.weights |= {INPUT[1]: pack(first.weight, kind=self.machine.kind), INPUT[2]: nothing}
+            nothing = first.weight.new_zeros(width + self.executor.lanes)
+            self.weights |= {INPUT[1]: pack(first.weight, kind=self.executor.kind), INPUT[2]: nothing}
         # A number that only the caller knows how to bound: how many rows the tables have that x chooses from.
         self.tables = [len(self.weights[base]) for base in self.direction.program.tables]
         self.widths = derived.plan.state_widths
@@ -79,7 +79,7 @@ class StreamKernel:
         self.together = 0 if first is None else TOGETHER  # rows of x, beside those of a step, that a product takes
         self.x_width = x.numel()
         self.y_shape = tuple(derived.trace.out.meta["val"].shape[1:])
-        self.address = self.machine.compiled(self.direction)
+        self.address = self.executor.compiled(self.direction)
 
 
 class Stream:
@@ -92,7 +92,7 @@ class Stream:
     def __init__(self, kernel: StreamKernel, rows: int) -> None:
         self.kernel, self.rows = kernel, rows
         self.states = [torch.zeros(rows, width, dtype=kernel.dtype) for width in kernel.widths]
-        direction, owner = kernel.direction, kernel.machine
+        direction, owner = kernel.direction, kernel.executor
         self.held = {name: w.data_ptr() for name, w in kernel.weights.items()}
         for i, state in enumerate(self.states):
             self.held |= dict.fromkeys((Buffer(kind, i) for kind in STATES), state.data_ptr())

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .table import Outside
+from ..table import Unsupported
 
 _PACKAGE = __name__.partition(".")[0]
 _LOADS = {"LOAD_GLOBAL": "global", "LOAD_NAME": "global", "LOAD_DEREF": "cell", "LOAD_CLASSDEREF": "cell"}
@@ -45,7 +45,7 @@ def places(code: types.CodeType, method: bool) -> tuple[Place, ...]:
     """The places that a code object, with those inside it, reads besides its arguments; of a method, `self` too.
 
     Raises:
-        Outside: it assigns what lies outside of it.
+        Unsupported: it assigns what lies outside of it.
     """
     return tuple(dict.fromkeys(_places(code, code, method)))
 
@@ -85,8 +85,10 @@ def _places(code: types.CodeType, outer: types.CodeType, method: bool) -> Iterat
             yield from _places(part, outer, method)
 
 
-def _assigns(name: str) -> Outside:
-    return Outside("", f"its step assigns {name}, which is outside of it; what changes from step to step is its state")
+def _assigns(name: str) -> Unsupported:
+    return Unsupported(
+        "", f"its step assigns {name}, which is outside of it; what changes from step to step is its state"
+    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import fx
 
 from ..ir.graph import Graph, Node, Value
-from .trace import Trace
+from ..trace.tracer import Trace
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Total:
 
 
 @dataclass
-class Reading:
+class StepGraph:
     """A step and its gradients as rows. The lists are in the order of the leaves."""
 
     trace: Trace

@@ -1,0 +1,1 @@
+"""What kernels of all backends share: a compiled scan, its gradients, autograd and operators around it."""

@@ -1,0 +1,41 @@
+"""The graph of a step by torch's own tracer, `make_fx`: it follows more than our recorder, and imports the compiler."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from .rewrites import SYNONYMS
+
+FURTHER = (
+    "native_layer_norm", "native_layer_norm_backward", "addmm", "sigmoid_backward", "tanh_backward",
+    "threshold_backward", "var_mean", "mean", "_softmax", "_softmax_backward_data", "_log_softmax",
+    "_log_softmax_backward_data", "silu", "silu_backward", "softplus", "softplus_backward", "gelu", "gelu_backward",
+    "leaky_relu", "leaky_relu_backward",
+)  # fmt: skip
+
+Step = Callable[..., tuple[Tensor, Any]]  # (drive, state, *weights) -> (out, state)
+
+
+def trace_by_make_fx(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
+    """What `record` gives, by torch's `make_fx`, which imports torch's compiler."""
+    options: Any = {"decomposition_table": _table(), "tracing_mode": "fake"}
+    if not gradients:
+        return make_fx(lambda inputs: step(*inputs), **options)(inputs).graph
+
+    def joint(inputs: Any, grad_out: Any) -> Any:
+        value, vjp, *_ = torch.func.vjp(step, *inputs)
+        return value, vjp(grad_out)
+
+    grad_out = pytree.tree_map(torch.empty_like, step(*inputs))
+    return make_fx(joint, **options)(inputs, grad_out).graph
+
+
+def _table() -> dict[Any, Any]:
+    table = dict(core_aten_decompositions())
+    table.update(get_decompositions([getattr(torch.ops.aten, name) for name in FURTHER]))
+    return {**table, **SYNONYMS}
