@@ -56,7 +56,7 @@ def shaped(graph: Graph, value: Value, sizes: Sequence[int]) -> Value:
                     news = [(*sizes[:dim], n // before[along], *sizes[dim + 1 :]) for n in whole]
                     return Value(tuple(_shaped(graph, p, new) for p, new in zip(value.parts, news, strict=True)), dim)
         value = joined(graph, value)
-    return Value((_shaped(graph, value.parts[0], sizes),))
+    return Value(tuple(_shaped(graph, part, sizes) for part in value.parts))
 
 
 def _shaped(graph: Graph, part: Part, sizes: Sequence[int]) -> Part:
