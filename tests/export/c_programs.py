@@ -1,5 +1,6 @@
 """Models in C, compiled into one program, which reads the steps of each from a file and writes what comes out."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -42,8 +43,10 @@ def compiled(sources: Sequence[CSource], folder: Path, flags: Sequence[str]) -> 
     assert GCC is not None
     for source in sources:
         source.write(folder)
-    names = [f"{source.name}.c" for source in sources]
-    subprocess.run([GCC, *flags, "-c", *names], cwd=folder, check=True)
+    names, count = [f"{source.name}.c" for source in sources], os.cpu_count() or 1
+    parts = [names[i::count] for i in range(min(count, len(names)))]
+    jobs = [subprocess.Popen([GCC, *flags, "-c", *part], cwd=folder) for part in parts]
+    assert [job.wait() for job in jobs] == [0] * len(jobs)
     return [folder / f"{source.name}.o" for source in sources]
 
 

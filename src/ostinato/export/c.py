@@ -1,7 +1,7 @@
 """A model's step as C99: one header and one source file, which need a C compiler and libm, and nothing else."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import tree
 from ..kernels import Outside
 from ..kernels.build.build import build_step
+from ..kernels.build.program import StepProgram
 from ..kernels.compiler import compile_step
 from ..kernels.ir.buffers import OUT, SCRATCH, Buffer, Kind
 from ..kernels.lower.evaluate import Evaluated
@@ -21,11 +22,64 @@ from ..storage import atomic_write
 
 _X = Buffer(Kind.DRIVE, 0)
 _LINE = 8  # numbers in a line
-# Beside these a name of the step's own would be another thing.
-_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
-)
+# Where a number that is not chosen might trap, GCC makes no vectors of a loop that chooses.
+_PRAGMA = """\
+#if defined(__GNUC__) && !defined(__clang__)
+/* No calls of memcpy and memset in place of loops; and nobody waits for floating-point traps. */
+#pragma GCC optimize("no-tree-loop-distribute-patterns", "no-trapping-math")
+#endif
+"""
+_HEADER = """\
+/* {name}: one step of a recurrent model, in float. Written by Ostinato.
+ *
+ * Call {name}_init once, then {name}_step at each step. A state is all that is remembered: there may be many.
+ * {takes}; a step writes y [{upper}_OUTPUTS], which must not overlap what it reads.
+ */
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{macros}
+
+typedef struct {{
+{members}
+}} {name}_state;
+
+void {name}_init({name}_state *state);
+void {name}_step({name}_state *state, {given}, float *y);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+_SOURCE = """\
+/* {name}.c: see {name}.h */
+#include "{name}.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+{pragma}
+{arrays}
+{functions}
+void {name}_init({name}_state *state)
+{{
+{init}
+}}
+
+void {name}_step({name}_state *restrict state, {given}, float *restrict y)
+{{
+{step}
+}}
+"""
 
 
 class CSource(NamedTuple):
@@ -69,62 +123,59 @@ def c_source(model: Recurrent[Any], x: Tensor, name: str = "model") -> CSource:
         inference = compiled.directions["inference"]
     except Outside as error:
         raise ValueError(f"no C is derived of this model's step: {error}") from error
-    program = build_step(compiled.plan, inference.placed, inference.stages)
-    value = Evaluated(zip(compiled.plan.reading.trace.weights, weights.values(), strict=True))
-    widths = compiled.plan.state_widths
-    y_width = compiled.plan.sequences[OUT]
-    arrays = {b: value(n) for b, n in {**program.vectors, **program.tables, **program.matrices}.items()}
+    plan, program = compiled.plan, build_step(compiled.plan, inference.placed, inference.stages)
+    value = Evaluated(zip(plan.reading.trace.weights, weights.values(), strict=True))
+    nodes = {**program.vectors, **program.tables, **program.matrices}
+    arrays = {f"{name}_{buffer}": value(node) for buffer, node in nodes.items()}
+    starts = [leaf.reshape(-1) for leaf in tree.leaves(start)]
+    x_width = min(len(value(node)) for node in program.tables.values()) if program.tables else x.numel()
+    return _written(name, x.is_floating_point(), x_width, plan.sequences[OUT], starts, arrays, program)
 
-    token = "" if x.is_floating_point() else "token"
-    places = {b: Place(f"{name}_{b}") for b in arrays}
+
+def _written(
+    name: str, floating: bool, x_width: int, y_width: int, starts: Sequence[Tensor], arrays: Mapping[str, Tensor],
+    program: StepProgram,
+) -> CSource:  # fmt: skip
+    """The text.
+
+    Args:
+        x_width: features of x, or how many tokens there are.
+        starts: [width] of each state.
+    """
+    upper, widths = name.upper(), [len(s) for s in starts]
+    places = {b: Place(f"{name}_{b}") for b in (*program.vectors, *program.tables, *program.matrices)}
     places |= {_X: Place("x"), OUT: Place("y"), SCRATCH: Place("state->scratch", -program.first)}
-    for i in range(len(widths)):
+    for i, _ in enumerate(widths):
         places |= {Buffer(Kind.STATE, i): Place(f"state->s{i}"), Buffer(Kind.NEXT, i): Place(f"state->next{i}")}
-    text = CText(places, name, token)
+    text = CText(places, name, "" if floating else "token")
     step = text.block(program.body)
-    reads = _X in text.used
-    tables = [len(arrays[b]) for b in program.tables]
-    sizes = {"TOKENS": min(tables, default=0)} if token else {"INPUTS": x.numel()}
-    given = "int32_t token" if token else "const float *{0}x"
-    signature = f"void {name}_step({name}_state *{{0}}state, {given}, float *{{0}}y)"
-    after = [_copy(f"state->s{i}", f"state->next{i}", width) for i, width in enumerate(widths)]
-    before = [f"const float x[1] = {{(float)token}};"] if token and reads else []
-    before += ["(void)x;"] if not token and not reads else ["(void)token;"] if token and not tables and not reads else []
-    before += ["(void)state;"] if not widths and SCRATCH not in text.used else []
-    starts = [s.detach().reshape(-1) for s in tree.leaves(start)]
-    held = {f"{name}_start{i}": s for i, s in enumerate(starts) if bool(s.ne(0).any())}
-    source = [
-        f"/* {name}.c: see {name}.h */",
-        f'#include "{name}.h"',
-        "",
-        "#include <math.h>",
-        "#include <stddef.h>",
-        "#include <stdint.h>",
-        "",
-        "/* No loop becomes a call of memcpy or memset; and loops that choose become vectors, which GCC does not dare",
-        "   where a number that is not chosen could trap. */",
-        "#if defined(__GNUC__) && !defined(__clang__)",
-        '#pragma GCC optimize("no-tree-loop-distribute-patterns", "no-trapping-math")',
-        "#endif",
-        "",
-        *(_array(str(places[b]), numbers) for b, numbers in arrays.items()),
-        *(_array(array, numbers) for array, numbers in held.items()),
-        text.functions().lstrip("\n"),
-        f"void {name}_init({name}_state *state)",
-        "{",
-        *_indented(
-            _copy(f"state->s{i}", f"{name}_start{i}" if f"{name}_start{i}" in held else "", width)
-            for i, width in enumerate(widths)
-        ),
-        *(["    (void)state;"] if not widths else []),
-        "}",
-        "",
-        signature.format("restrict "),
-        "{",
-        *_indented([*before, *step, *after]),
-        "}",
-    ]
-    return CSource(name, _header(name, sizes, y_width, widths, program.room, signature.format("")), "\n".join(source) + "\n")
+    step += [_loop(f"state->s{i}", width, f"state->next{i}[j]") for i, width in enumerate(widths)]
+    init = []
+    for i, start in enumerate(starts):
+        begins = bool(start.ne(0).any())
+        arrays = {**arrays, f"{name}_start{i}": start} if begins else arrays
+        init.append(_loop(f"state->s{i}", len(start), f"{name}_start{i}[j]" if begins else "0.0f"))
+    if not floating and _X in text.used:  # as a number, too
+        step = ["const float x[1] = {(float)token};", *step]
+    elif _X not in text.used and not program.tables:
+        step = [f"(void){'x' if floating else 'token'};", *step]
+    if not widths:
+        init, step = ["(void)state;"], ["(void)state;", *step]
+    macros = {"INPUTS" if floating else "TOKENS": x_width, "OUTPUTS": y_width}
+    rooms = {f"{kind}{i}": width for kind in ("s", "next") for i, width in enumerate(widths)}
+    header = _HEADER.format(
+        name=name, upper=upper, given="const float *x" if floating else "int32_t token",
+        takes=f"x is [{upper}_INPUTS]" if floating else f"A token is 0 or more and below {upper}_TOKENS",
+        macros="\n".join(f"#define {upper}_{size} {count}" for size, count in macros.items()),
+        # C has no empty arrays. What comes after the states is a step's own.
+        members="\n".join(f"    float {n}[{room}];" for n, room in {**rooms, "scratch": max(1, program.room)}.items()),
+    )  # fmt: skip
+    source = _SOURCE.format(
+        name=name, pragma=_PRAGMA, arrays="\n".join(_array(*array) for array in arrays.items()),
+        functions=text.functions(), init=_indented(init), step=_indented(step),
+        given="const float *restrict x" if floating else "int32_t token",
+    )  # fmt: skip
+    return CSource(name, header, source)
 
 
 def _checked(model: Recurrent[Any], x: Tensor, name: str) -> tuple[dict[str, Tensor], Tensor]:
@@ -134,7 +185,7 @@ def _checked(model: Recurrent[Any], x: Tensor, name: str) -> tuple[dict[str, Ten
     must_stream(model)
     if model.training:
         raise ValueError("a trained model becomes C, and this one is in training mode; call model.eval()")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _KEYWORDS:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"a name must be an identifier of C, letters, digits and _, and is {name!r}")
     weights = {n: t.detach().cpu() for n, t in (*model.named_parameters(), *model.named_buffers())}
     for n, weight in weights.items():
@@ -147,58 +198,15 @@ def _checked(model: Recurrent[Any], x: Tensor, name: str) -> tuple[dict[str, Ten
     return weights, x.detach().cpu().to(torch.float32 if x.is_floating_point() else torch.int64)
 
 
-def _header(
-    name: str, sizes: dict[str, int], y_width: int, widths: Sequence[int], room: int, step: str
-) -> str:
-    what = "a token's number, 0 <= token < {0}_TOKENS" if "TOKENS" in sizes else "x [{0}_INPUTS]"
-    lines = [
-        f"/* {name}: one step of a recurrent model, in float. Written by Ostinato.",
-        " *",
-        f" * {name}_init(&state) once, then {name}_step(&state, ...) at each step; a state is all that it remembers, and",
-        f" * each thread may have its own. A step takes {what.format(name.upper())}",
-        f" * and writes y [{name.upper()}_OUTPUTS], which must not overlap what it reads.",
-        " */",
-        f"#ifndef {name.upper()}_H",
-        f"#define {name.upper()}_H",
-        "",
-        "#include <stdint.h>",
-        "",
-        "#ifdef __cplusplus",
-        'extern "C" {',
-        "#endif",
-        "",
-        *(f"#define {name.upper()}_{size} {count}" for size, count in {**sizes, "OUTPUTS": y_width}.items()),
-        "",
-        "typedef struct {",
-        *(f"    float s{i}[{width}];" for i, width in enumerate(widths)),
-        "    /* of one step */",
-        *(f"    float next{i}[{width}];" for i, width in enumerate(widths)),
-        f"    float scratch[{max(1, room)}];",
-        f"}} {name}_state;",
-        "",
-        f"void {name}_init({name}_state *state);",
-        f"{step};",
-        "",
-        "#ifdef __cplusplus",
-        "}",
-        "#endif",
-        "",
-        "#endif",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def _array(name: str, values: Tensor) -> str:
     flat = [number(x).strip("()") for x in values.detach().float().reshape(-1).tolist()]
     lines = [", ".join(flat[at : at + _LINE]) for at in range(0, len(flat), _LINE)]
     return f"static const float {name}[{len(flat)}] = {{\n    " + ",\n    ".join(lines) + "\n};\n"
 
 
-def _copy(to: str, source: str, width: int) -> str:
-    """A loop; without a source, of zeros."""
-    value = f"{source}[j]" if source else "0.0f"
+def _loop(to: str, width: int, value: str) -> str:
     return f"for (int j = 0; j < {width}; j++) {{\n    {to}[j] = {value};\n}}"
 
 
-def _indented(parts: Iterable[str]) -> list[str]:
-    return [f"    {line}" for part in parts for line in part.splitlines()]
+def _indented(parts: Iterable[str]) -> str:
+    return "\n".join(f"    {line}" for part in parts for line in part.splitlines())

@@ -1,7 +1,7 @@
 """The stages of one step of one row as statements of C99, in float; the loop IR's vectors hold one number here.
 
-An array is a name that the caller gives. What is 0 or 1 with one row and one step is folded away, and so is a pointer to
-a row: `at(x, r * 64)` becomes `x`.
+An array is a name that the caller gives. What is 0 or 1 with one row and one step is folded away, and so is a pointer
+to a row: `at(x, r * 64)` becomes `x`. Vectors are left to the compiler: it makes them of such loops.
 """
 
 import math
@@ -63,14 +63,14 @@ class Place(NamedTuple):
     def beyond(self, at: int, terms: Iterable[str]) -> "Place":
         return Place(self.name, self.at + at, (*self.terms, *terms))
 
-    def index(self) -> str:
+    def subscript(self) -> str:
         if not self.terms:
             return str(self.at)
         sign = "-" if self.at < 0 else "+"
         return " + ".join(self.terms) + (f" {sign} {abs(self.at)}" if self.at else "")
 
     def __str__(self) -> str:
-        return f"{self.name} + {self.index()}" if self.terms or self.at else self.name
+        return f"{self.name} + {self.subscript()}" if self.terms or self.at else self.name
 
 
 @dataclass
@@ -78,7 +78,7 @@ class CText:
     """Renders statements, and notes what they use.
 
     Args:
-        places: where each array begins; of an array that is added to nowhere, a name.
+        places: where each array begins.
         prefix: of the functions' names.
         token: the name of the token's number, an integer, where x is one.
     """
@@ -148,7 +148,7 @@ class CText:
 
     def _at(self, pointer: Expr, at: Expr) -> str:
         place = self._place(pointer).beyond(*self._sum(at))
-        return f"{place.name}[{place.index()}]"
+        return f"{place.name}[{place.subscript()}]"
 
     def _sum(self, e: Expr) -> tuple[int, tuple[str, ...]]:
         """An integer as a number and what is added to it."""
@@ -157,8 +157,8 @@ class CText:
                 return value, ()
             case Var(name):
                 return (_FIXED[e], ()) if e in _FIXED else (0, (name,))
-            case ToInt(Load(Base())) if self.token:
-                return 0, (f"(size_t){self.token}",)
+            case ToInt(Load(pointer, at)):
+                return 0, (f"(size_t){self.token or self._at(pointer, at)}",)
             case Binary("+", left, right):
                 (a, some), (b, more) = self._sum(left), self._sum(right)
                 return a + b, (*some, *more)

@@ -16,7 +16,7 @@ static inline float PREFIX_shifted(float x)
 }
 """,
     "power": """
-/* 2^n for -127 < n < 128 */
+/* 2^n for -127 < n < 128; infinite for 128 */
 static inline float PREFIX_power(int32_t n)
 {
     union { uint32_t bits; float value; } u;
@@ -56,10 +56,11 @@ static inline float PREFIX_exp(float x)
     "sigmoid": """
 static inline float PREFIX_sigmoid(float x)
 {
-    float c = x < -87.0f ? -87.0f : x;
-    c = c > 87.0f ? 87.0f : c;
-    float t = PREFIX_shifted(-c);
-    return 1.0f / (1.0f + (PREFIX_rest(-c, t) + 1.0f) * PREFIX_power(PREFIX_whole(t)));
+    float c = x > 86.0f ? -86.0f : -x;
+    /* Halved, e^-x is in range as long as the result is no denormal; at this limit it is infinite. */
+    c = c > 89.41599f ? 89.41599f : c;
+    float t = PREFIX_shifted(c);
+    return 0.5f / (0.5f + (PREFIX_rest(c, t) + 1.0f) * PREFIX_power(PREFIX_whole(t) - 1));
 }
 """,
     "tanh": """
@@ -125,8 +126,9 @@ static inline void PREFIX_product(int depth, int width, const float *restrict x,
 }
 """,
 }
-_NEEDS = {name: ("shifted", "power", "rest") for name in ("exp", "sigmoid", "tanh")}
-FUNCTIONS = frozenset(_SOURCES) - {"shifted", "power", "rest"}
+_PARTS = ("shifted", "power", "rest")
+_NEEDS: Mapping[str, tuple[str, ...]] = dict.fromkeys(("exp", "sigmoid", "tanh"), _PARTS)
+FUNCTIONS = frozenset(_SOURCES).difference(_PARTS)
 
 
 def functions(names: Iterable[str], prefix: str) -> str:
