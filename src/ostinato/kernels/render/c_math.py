@@ -108,14 +108,11 @@ static inline void PREFIX_product(int depth, int width, const float *restrict x,
     for (int n = 0; n < width; n++) {
         y[n] = 0.0f;
     }
-    /* Eight rows at once: y is read and written once for all of them. */
-    for (; k + 8 <= depth; k += 8) {
+    /* Four rows at once: y is read and written once for all of them. */
+    for (; k + 4 <= depth; k += 4) {
         const float *a = x + k, *b = w + (size_t)k * width;
         for (int n = 0; n < width; n++) {
-            float low = (a[0] * b[n] + a[1] * b[n + width]) + (a[2] * b[n + 2 * width] + a[3] * b[n + 3 * width]);
-            float high = (a[4] * b[n + 4 * width] + a[5] * b[n + 5 * width])
-                         + (a[6] * b[n + 6 * width] + a[7] * b[n + 7 * width]);
-            y[n] += low + high;
+            y[n] += (a[0] * b[n] + a[1] * b[n + width]) + (a[2] * b[n + 2 * width] + a[3] * b[n + 3 * width]);
         }
     }
     for (; k < depth; k++) {
