@@ -13,6 +13,7 @@ import torch
 
 from . import (
     aten,
+    c,
     classifier,
     crf,
     custom,
@@ -33,7 +34,7 @@ from .tables import markdown, show
 PARTS: dict[str, ModuleType] = {
     "aten": aten, "training": training, "custom": custom, "matrix": matrix, "ragged": ragged, "stream": stream,
     "sequence": sequence, "language": language, "footprint": footprint, "softmax": softmax, "startup": startup,
-    "crf": crf, "classifier": classifier,
+    "crf": crf, "classifier": classifier, "c": c,
 }  # fmt: skip
 DTYPES = ("float32", "bfloat16")
 

@@ -7,10 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "ostinato"
 FLOORS = [
-    {"tree", "matching", "registry", "storage"},
+    {"tree", "matching", "registry", "storage", "twin"},
     {"data"},
     {"kernels", "train", "metrics"},
-    {"recurrence"},
+    {"recurrence", "pure_step"},
     {"recurrent", "recurrences"},
     {"cells", "layers", "initialise", "baselines", "dynamics", "stream", "export", "report", "testing"},
     {"blocks", "models", "serve", "nn"},

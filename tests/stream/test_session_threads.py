@@ -14,7 +14,7 @@ from ostinato.kernels import REFERENCE, backend
 from ostinato.layers import Pointwise, Stack
 from ostinato.recurrent import Recurrent
 from ostinato.stream import Session
-from ostinato.stream.twin import twin
+from ostinato.twin import twin
 
 
 def contents(model: nn.Module) -> dict[str, tuple[int, Tensor]]:

@@ -4,14 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from .. import tree
-from ..kernels import REFERENCE, Unsupported, backend
+from ..kernels import REFERENCE, Unsupported
 from ..kernels.cpu.runtime.cpu_features import has_avx512_bf16
 from ..matching import matched
+from ..pure_step import pure_step
 from ..recurrent import Recurrent
-from .twin import twin
 
 
 def way(model: Recurrent[Any], x: Tensor, batch: int, weights: str | None = None) -> "Compiled | Plain":
@@ -72,7 +71,7 @@ class Compiled:
         start = tree.map(lambda s: s.detach().clone(), model.initial_state(batch))
         row = x[0, 0].to(dtype) if x.is_floating_point() else x[0, 0].long()
         values = [t.detach() for t in held.values()]
-        kernel = StreamKernel(_step(model, list(held)), row, tree.map(lambda s: s[0], start), values, weights)
+        kernel = StreamKernel(pure_step(model, list(held)), row, tree.map(lambda s: s[0], start), values, weights)
         stream = Stream(kernel, batch)
         stream.load(tree.leaves(start))
         return cls(stream, start)
@@ -145,26 +144,3 @@ class Plain:
 
     def explain(self) -> str:
         return f"{REFERENCE}: the model runs layer by layer, for no kernel is derived of its whole step: {self.why}"
-
-
-class _Step(nn.Module):
-    """A model's `step` as `forward`, which is what `functional_call` calls."""
-
-    def __init__(self, model: Recurrent[Any]) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return self.model.step(x, state)
-
-
-def _step(model: Recurrent[Any], names: list[str]) -> Any:
-    """A model's step as a pure function: (x, state, *weights) -> (y, state)."""
-    module = _Step(twin(model))  # other threads may use the model meanwhile
-
-    def step(x: Tensor, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
-        named = {f"model.{name}": w for name, w in zip(names, weights, strict=True)}
-        with backend(REFERENCE):
-            return functional_call(module, named, (x, state))
-
-    return step

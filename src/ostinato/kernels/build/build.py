@@ -10,7 +10,7 @@ from ..passes.schedule import Loop, Stage
 from . import input_product
 from .fused_loop import fused_loop, multiply
 from .layout import Layout
-from .program import Program
+from .program import Program, StepProgram
 from .time_loop import HEAD, TimeLoop
 
 
@@ -40,6 +40,25 @@ def build(
         {buffer: node.attr for node, buffer in layout.vectors.items()},
         {buffer: node.attr[1] for node, buffer in layout.tables.items()},
         {array: columns[array] for array in arrays if array in columns},
+    )
+
+
+def build_step(plan: Plan, placed: Placed, stages: Sequence[Stage]) -> StepProgram:
+    """The stages of the direction "inference", for one step of one row, one number at a time.
+
+    Args:
+        placed: with vectors of one lane.
+    """
+    layout = Layout(plan, placed, False, 1, {})
+    body = _stages(layout, stages)
+    slots = 2 * sum(plan.state_widths)  # they come first, and lie elsewhere here
+    return StepProgram(
+        body,
+        slots,
+        layout.scratch.top - slots,
+        {buffer: node.attr for node, buffer in layout.vectors.items()},
+        {buffer: node.attr[1] for node, buffer in layout.tables.items()},
+        {buffer: plan.reading.matrices[buffer.number] for buffer in layout.used if buffer.kind is Kind.MATRIX},
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from ..ir.buffers import Buffer
-from ..ir.loops import Function
+from ..ir.loops import Body, Function
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,22 @@ class Program:
     def arrays(self) -> tuple[Buffer, ...]:
         """The arrays whose addresses it takes, after the words of `time_loop.HEAD`."""
         return self.function.arrays
+
+
+@dataclass(frozen=True)
+class StepProgram:
+    """One step of one row, without the loops around it.
+
+    Args:
+        first: where the scratch begins.
+        room: numbers of it.
+        vectors, tables: see `Program`.
+        matrices: [K, N], not packed.
+    """
+
+    body: Body
+    first: int
+    room: int
+    vectors: Mapping[Buffer, fx.Node]
+    tables: Mapping[Buffer, fx.Node]
+    matrices: Mapping[Buffer, fx.Node]

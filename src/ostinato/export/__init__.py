@@ -1,0 +1,5 @@
+"""Models as files that run without Python."""
+
+from .c import CSource, c_source
+
+__all__ = ["CSource", "c_source"]
