@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "ostinato"
 FLOORS = [
+    {"_torch"},
     {"tree", "matching", "registry", "storage", "twin"},
     {"data"},
     {"kernels", "train", "metrics"},

@@ -3,7 +3,8 @@
 from typing import Any
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from ._torch import pytree
 
 
 class Mismatch(ValueError):

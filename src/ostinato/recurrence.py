@@ -7,9 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from . import kernels, tree
+from ._torch import pytree
 from .kernels import Affine as Affine
 from .kernels import Call
 from .kernels.table import inputs

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from . import tree
+from ._torch import is_wrapped
 from .matching import matched
 from .recurrence import Call, Recurrence, Step
 
@@ -226,4 +226,4 @@ def _kind(t: Tensor) -> str:
 
 
 def _plain(t: Tensor) -> bool:
-    return t.numel() > 0 and not is_functorch_wrapped_tensor(t)
+    return t.numel() > 0 and not is_wrapped(t)

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
-from torch.utils import _pytree as pytree
+
+from ._torch import in_dispatch_mode, in_transform, pytree
 
 T = TypeVar("T")
 
@@ -77,8 +77,8 @@ def masked(y: Tensor, lengths: Tensor | None) -> Tensor:
 
 def watched() -> bool:
     """Whether somebody follows operations (torch.compile, a dispatch mode, vmap): then there are no plain values."""
-    traced = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    return traced or peek_interpreter_stack() is not None
+    traced = torch.compiler.is_compiling() or in_dispatch_mode()
+    return traced or in_transform()
 
 
 def permuted(x: Tensor, rows: Tensor, inverse: Tensor | None = None) -> Tensor:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F
 
+from .._torch import in_transform
 from .dispatch import PREFERENCE, forced
 from .torch.softmax import LinearCrossEntropy, TorchParts
 
@@ -60,7 +60,7 @@ def _plain(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, bfloat16: b
 
 def _parts(weight: Tensor, targets: Tensor, half: bool) -> Any:
     """Our own products, where they may run and are the faster ones."""
-    watched = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
+    watched = torch.compiler.is_compiling() or in_transform()
     if not watched:  # a tracer has no values
         _check(targets, weight.shape[0])
     asked = forced() == "numba" or (forced() is None and "numba" in PREFERENCE["cpu"])

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
+
+from .._torch import pytree
 
 Scan = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 Scans = Callable[[Sequence["Call"]], list[tuple[Tensor, tuple[Tensor, ...]]]]

@@ -15,6 +15,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from .._torch import writes
 from ..data.tags import Allowed
 from ..recurrences.chain import Chain, log_partition, marginals, path_score, reach
 from ..recurrences.viterbi import best_paths
@@ -77,7 +78,7 @@ class CRF(nn.Module):
 
     def _free(self) -> bool:
         """Whether everything is allowed. What follows from the masks is kept until they are written to."""
-        version = tuple((id(part), part._version) for part in self.allowed)
+        version = tuple((id(part), writes(part)) for part in self.allowed)
         if self._known[0] != version:
             free = all(bool(part.all()) for part in self.allowed)
             self._known = (version, reach(self.allowed.between), free)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
+from .._torch import pytree
 from ..layers import Stack
 from ..recurrence import Affine
 from ..recurrent import Cell, Recurrent

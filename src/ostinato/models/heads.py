@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import tree
+from .._torch import buffer
 from ..layers import CRF, Pool
 from ..layers.dropout import Drop
 
@@ -111,7 +112,7 @@ class ClassHead(Head):
         return self.linear(self.dropout(self.pool(y, lengths)))
 
     def loss(self, scores: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
-        weight = self._buffers["class_weights"]
+        weight = buffer(self, "class_weights")
         each = F.cross_entropy(_wide(scores), target, weight, reduction="none", label_smoothing=self.smoothing)
         return each.mean()
 
@@ -150,7 +151,7 @@ class LabelsHead(Head):
         return self.linear(self.dropout(self.pool(y, lengths)))
 
     def loss(self, scores: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
-        weight, scores = self._buffers["label_weights"], _wide(scores)
+        weight, scores = buffer(self, "label_weights"), _wide(scores)
         return (
             F.binary_cross_entropy_with_logits(scores, target.to(scores.dtype), pos_weight=weight, reduction="none")
             .sum(-1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import tree
+from .._torch import in_jit_trace
 from ..layers.bidirectional import reverse
 from ..recurrence import Affine, Call, Recurrence, scans
 from . import autocast, layout, options
@@ -103,7 +104,7 @@ class TorchRecurrent(nn.Module, ABC):
             results = [t.to(dtype) for t, dtype in zip(results, dtypes, strict=True)]
         y, *last = results
         # With two directions y is their copy already; torch.jit.trace wants the same graph with gradients and without.
-        copy = y.requires_grad and not self.bidirectional and torch._C._get_tracing_state() is None
+        copy = y.requires_grad and not self.bidirectional and not in_jit_trace()
         y = layout.sequence(y, lengths, input, self.batch_first, copy=copy)
         h_n = tuple(layout.final(leaf, input) for leaf in last)
         return y, h_n if self.leaves > 1 else h_n[0]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .. import tree
+from .._torch import child_modules
 from ..recurrent import Cell, Layer, Recurrent
 
 _TORCH_ROLLS = (nn.RNNBase, nn.RNNCellBase)
@@ -58,7 +59,7 @@ class _Walk:
         self.width: int | None = None  # of what flows into the next part
 
     def walk(self, module: nn.Module, path: str, skips: tuple[str, ...]) -> Iterator[Part]:
-        children = {name: child for name, child in module._modules.items() if child is not None}
+        children = child_modules(module)
         kind = type(module).__name__
         cell = _only_cell(module) if path and kind != "Residual" else module
         if callable(drawn := getattr(module, "drawn", None)):
@@ -124,7 +125,7 @@ class _Walk:
 def _only_cell(module: nn.Module) -> Cell[Any] | None:
     """The cell that `module` is, or that it wraps with no other module beside: dropped weights, a learnt start."""
     while not isinstance(module, Cell):
-        inner = [m for m in module._modules.values() if not isinstance(m, nn.ParameterList | nn.ParameterDict)]
+        inner = [m for m in child_modules(module).values() if not isinstance(m, nn.ParameterList | nn.ParameterDict)]
         if len(inner) != 1 or not isinstance(module, Recurrent) or not isinstance(inner[0], Recurrent):
             return None
         module = inner[0]

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
-from torch.autograd import forward_ad
 
 from ... import tree
+from ..._torch import in_forward_mode, in_jit_trace, in_transform
 from ..scan.executors import EXECUTORS
 from ..table import ANY, Call, inputs, kernel
 from .runtime.pristine_builtins import own_functions
@@ -40,11 +39,11 @@ def refuses(
     if not mixed and (len(kinds) > 1 or not kinds <= set(_DTYPES)):
         names = ", ".join(sorted(str(k).removeprefix("torch.") for k in kinds))
         return f"it is written for float32 or float64 throughout, and this call has {names}"
-    if peek_interpreter_stack() is not None:
+    if in_transform():
         return "inside a torch.func transform only the reference can be differentiated further"
-    if torch._C._get_tracing_state() is not None:
+    if in_jit_trace():
         return "torch.jit.trace keeps operations of torch alone"
-    if forward_ad._current_level >= 0:  # pyright: ignore[reportAttributeAccessIssue]
+    if in_forward_mode():
         return "in forward mode only the reference can be differentiated"
     driven = inputs(drive)
     if any(t.ndim < 2 or t.shape[:2] != driven[0].shape[:2] for t in driven):

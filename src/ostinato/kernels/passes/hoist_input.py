@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
 from ... import tree
+from ..._torch import pytree
 from ..lower.weight_graph import WeightValues
 from ..table import Unsupported
 from ..trace.nodes import features, name_of

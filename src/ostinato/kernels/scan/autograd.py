@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ... import tree
+from ..._torch import writes
 from .gradients import backward
 from .program import Along, Options, Outer, together
 from .scan_kernel import ScanKernel
@@ -78,10 +79,10 @@ class Watch:
     def __init__(self, t: Tensor) -> None:
         self.count = t.detach()  # of what was written it has the same count
         self.count.data = t.new_empty(0)
-        self.before = self.count._version
+        self.before = writes(self.count)
 
     def written(self) -> bool:
-        return self.count._version != self.before
+        return writes(self.count) != self.before
 
 
 class Scan(torch.autograd.Function):

@@ -4,7 +4,8 @@ import logging
 from typing import Any
 
 import torch
-from torch._dynamo import nonstrict_trace
+
+from ..._torch import nonstrict_trace
 
 _LOG = logging.getLogger(__name__)
 

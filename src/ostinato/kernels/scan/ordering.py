@@ -1,9 +1,9 @@
 """Rows by length, the longest first, and back again."""
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from ... import tree
+from ..._torch import pytree
 from ..table import Affine, Call, is_affine
 
 

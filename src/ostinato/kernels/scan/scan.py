@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from ... import tree
+from ..._torch import dispatches, in_dispatch_mode, pytree
 from ..table import Affine, Call, Unsupported, inputs, is_affine, leaves
 from ..trace.step_identity import identity
 from ..trace.tracer import written_at
@@ -86,10 +86,7 @@ def _contiguous(tensors: Sequence[Any]) -> list[Any]:
 def _watched(drive: Any, weights: Sequence[Tensor]) -> bool:
     """Whether a tracer follows operations, or the tensors are such as have no memory to give to a kernel."""
     tensors = (*inputs(drive), *weights)
-    plain = torch._C._disabled_torch_dispatch_impl  # of Tensor and Parameter
-    return torch._C._len_torch_dispatch_stack() > 0 or any(
-        getattr(type(t), "__torch_dispatch__", plain) is not plain for t in tensors
-    )
+    return in_dispatch_mode() or any(map(dispatches, tensors))
 
 
 def derived(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) -> ScanKernel | str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from ..._torch import pytree
 from ..compiler import CompiledStep, Direction, compile_step
 from ..ir.buffers import OUT, Buffer, Kind
 from ..lower.weight_graph import WeightValues

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingImports]
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ..._torch import in_jit_trace, in_transform
 from ..table import Affine, kernel
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -36,7 +36,7 @@ def refuses(
         return f"its dtype is {drive.x.dtype}; float32, float64, bfloat16 and float16 are written"
     if drive.x.shape[0] == 0:
         return "the batch is empty"
-    if peek_interpreter_stack() is not None:
+    if in_transform():
         return "inside a torch.func transform only the reference can be differentiated further"
     return None
 
@@ -60,7 +60,7 @@ def _ragged(lengths: Tensor | None, x: Tensor) -> bool:
 
 def _learns() -> bool:
     """Whether a gradient may be asked for. torch.jit.trace, which runs twice, wants the same answer each time."""
-    return torch.is_grad_enabled() or torch._C._get_tracing_state() is not None
+    return torch.is_grad_enabled() or in_jit_trace()
 
 
 def _run(op: Any, drive: Affine, state: Any, weights: list[Tensor], lengths: Tensor | None) -> Any:

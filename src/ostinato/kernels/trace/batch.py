@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
+from ..._torch import pytree
 from ..table import Unsupported
 
 Graphs = Callable[[int, bool], fx.Graph]  # (rows, with gradients) -> what a step does with a batch of so many

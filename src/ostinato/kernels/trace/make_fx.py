@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils import _pytree as pytree
 
+from ..._torch import decompositions, pytree
 from .rewrites import SYNONYMS
 
 FURTHER = (
@@ -36,6 +35,4 @@ def trace_by_make_fx(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
 
 
 def _table() -> dict[Any, Any]:
-    table = dict(core_aten_decompositions())
-    table.update(get_decompositions([getattr(torch.ops.aten, name) for name in FURTHER]))
-    return {**table, **SYNONYMS}
+    return {**decompositions(FURTHER, after_autograd=False), **SYNONYMS}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._torch import schema
 from ..ir.ops import POINTWISE
 
 _RULES: dict[str, Callable[..., Tensor | None]] = {}
@@ -19,7 +20,7 @@ _TRUTHS = frozenset(("gt", "ge", "lt", "le", "eq", "ne", "logical_not", "logical
 def shaped(func: Any, args: Any, kwargs: Any) -> Tensor | None:
     """What an operation gives, empty; None where no rule here says it."""
     name = func.overloadpacket.__name__
-    in_place = func._schema.is_mutable
+    in_place = schema(func).is_mutable
     rule = _RULES.get(name.removesuffix("_") if in_place else name)
     found = None if rule is None else rule(*args, **kwargs)
     if in_place and found is not None:

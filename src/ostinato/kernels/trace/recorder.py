@@ -14,11 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import _core_aten_decompositions_post_autograd, get_decompositions
 from torch.fx.node import map_aggregate
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..._torch import TorchDispatchMode, decomposition, decompositions, node_name, pytree, schema, storage_id
 from ..table import Unsupported
 from .decompositions import PARTS
 from .meta import shaped
@@ -81,7 +79,7 @@ class Recorder(TorchDispatchMode):
             return self._constant(args[0])
         if func is _ATEN.detach.default:
             return self._same(func(*args), args[0])
-        parts = self.table.get(func) or (func.decompose if func._can_decompose() else None)
+        parts = self.table.get(func) or decomposition(func)
         if parts is not None:
             with self:
                 found = self._decomposed(func, parts, args, kwargs)
@@ -90,8 +88,8 @@ class Recorder(TorchDispatchMode):
         return self._call(func, args, kwargs)
 
     def _decomposed(self, func: Any, parts: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        names = [argument.name for argument in func._schema.arguments if argument.is_out]
-        into = func._schema.is_mutable and not names
+        names = [argument.name for argument in schema(func).arguments if argument.is_out]
+        into = schema(func).is_mutable and not names
         if into or len(names) > 1 or not _one_dtype((args, kwargs)):
             return parts(*args, **kwargs)
         # Torch's wrappers around the formula settle dtypes and `out`, and import the compiler for it.
@@ -101,13 +99,13 @@ class Recorder(TorchDispatchMode):
 
     def _call(self, func: Any, args: Any, kwargs: Any) -> Any:
         given: Any = (map_aggregate(args, self.node), map_aggregate(kwargs, self.node))
-        name = self.graph._target_to_str(func.overloadpacket.__name__)
+        name = node_name(self.graph, func.overloadpacket.__name__)
         node = self.graph.create_node("call_function", func, *given, name=name)
         node.meta["line"] = _written()
         found = shaped(func, args, kwargs)
         if found is None:
             found = func(*args, **{key: _META if key == "device" else value for key, value in kwargs.items()})
-        if func._schema.is_mutable:
+        if schema(func).is_mutable:
             if found is not args[0]:
                 raise Unrecordable(f"{func} writes into a tensor that it does not return")
             self._overwritten(found)
@@ -124,14 +122,14 @@ class Recorder(TorchDispatchMode):
     def _hold(self, tensor: Tensor, node: fx.Node) -> None:
         node.meta["val"] = tensor.detach()
         self._nodes[id(tensor)] = node
-        self._sharing.setdefault(tensor.untyped_storage()._cdata, []).append(tensor)
+        self._sharing.setdefault(storage_id(tensor), []).append(tensor)
 
     def _same(self, tensor: Tensor, source: Tensor) -> Tensor:
         self._hold(tensor, self.node(source))
         return tensor
 
     def _overwritten(self, tensor: Tensor) -> None:
-        self._nodes |= {id(t): None for t in self._sharing.get(tensor.untyped_storage()._cdata, ())}
+        self._nodes |= {id(t): None for t in self._sharing.get(storage_id(tensor), ())}
 
     def _constant(self, value: Tensor) -> Tensor:
         """A tensor made of numbers: the operation that makes it again."""
@@ -211,5 +209,4 @@ def _gradients(found: list[Tensor], given: list[Tensor], grad_out: list[Tensor])
 
 @functools.cache
 def _table(further: tuple[str, ...]) -> dict[Any, Callable[..., Any]]:
-    named = get_decompositions([getattr(_ATEN, name) for name in further])
-    return {**_core_aten_decompositions_post_autograd(), **named, **PARTS, **SYNONYMS}
+    return {**decompositions(further, after_autograd=True), **PARTS, **SYNONYMS}

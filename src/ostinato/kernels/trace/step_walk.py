@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..._torch import writes
 from ..table import Unsupported
 from .step_reads import MISSING, Same, cell_of, places, trusted
 
@@ -87,7 +88,7 @@ class Walk:
         return Unsupported("", what)
 
     def of_tensor(self, x: Tensor, name: str) -> Hashable:
-        found = (Same(x), None if x.is_inference() else x._version)
+        found = (Same(x), None if x.is_inference() else writes(x))
         self.contents.append((x, found))
         return found
 

@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..._torch import TorchDispatchMode, pytree
 from ...matching import Mismatch, matched, must_be_tensor
 from ..table import Unsupported
 from .batch import batch_as_number, without_batch

@@ -2,7 +2,7 @@
 
 import functools
 
-import torch
+from ...._torch import multiplies_bfloat16
 
 
 @functools.cache
@@ -16,4 +16,4 @@ def has_avx512_bf16() -> bool:
 @functools.cache
 def has_bfloat16_matmul() -> bool:
     """Whether torch's matrix products of bfloat16 run in hardware (AMX or AVX512-BF16)."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return multiplies_bfloat16()
