@@ -73,6 +73,24 @@ def learned() -> Recurrent[Any]:
     return layer
 
 
+class Numbered(nn.Module):
+    """Reads a token as a row of a table, and as a number too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(WORDS, D)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.table(ids) * (ids.float().unsqueeze(-1) / WORDS)
+
+
+class Counted(nn.Module):
+    """Reads a token as a number alone."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return ids.float().unsqueeze(-1) / WORDS
+
+
 class Sorted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.sort(-1).values
@@ -83,7 +101,24 @@ def fading() -> Recurrent[Any]:
     return cells["antisymmetric"](D, H, gamma=0.3)
 
 
-OTHERS = {"antisymmetric": fading, "words": words, "deep": deep, "learned": learned, "gated_delta": GatedDelta}
+def numbered() -> Recurrent[Any]:
+    return Stack(Pointwise(Numbered()), cells["gru"](D, H))
+
+
+def nothing_kept() -> Recurrent[Any]:
+    """No state at all."""
+    return Stack(Pointwise(nn.Linear(D, H)), Pointwise(nn.Tanh()))
+
+
+OTHERS = {
+    "antisymmetric": fading,
+    "numbered": numbered,
+    "nothing_kept": nothing_kept,
+    "words": words,
+    "deep": deep,
+    "learned": learned,
+    "gated_delta": GatedDelta,
+}
 NAMES = tuple({**cells, **OTHERS})
 
 
@@ -94,7 +129,7 @@ def model_of(name: str) -> Recurrent[Any]:
 
 def steps_of(name: str) -> Tensor:
     torch.manual_seed(1)
-    return torch.randint(WORDS, (STEPS,)) if name == "words" else torch.randn(STEPS, D)
+    return torch.randint(WORDS, (STEPS,)) if name in ("words", "numbered") else torch.randn(STEPS, D)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +211,11 @@ def test_files_are_written_side_by_side(sources: dict[str, CSource], tmp_path: P
     assert sorted(path.name for path in header.parent.iterdir()) == ["the_words.c", "the_words.h"]
     assert f"#define THE_WORDS_TOKENS {WORDS}\n#define THE_WORDS_OUTPUTS {WORDS}\n" in header.read_text()
     assert "int32_t token" in header.read_text()
+
+
+def test_a_token_that_chooses_no_row_has_no_limit() -> None:
+    source = c_source(Stack(Pointwise(Counted()), cells["gru"](1, H)).eval(), torch.tensor(3), "counted")
+    assert "TOKENS" not in source.header and "(float)token" in source.source
 
 
 @pytest.mark.parametrize(

@@ -128,18 +128,19 @@ def c_source(model: Recurrent[Any], x: Tensor, name: str = "model") -> CSource:
     nodes = {**program.vectors, **program.tables, **program.matrices}
     arrays = {f"{name}_{buffer}": value(node) for buffer, node in nodes.items()}
     starts = [leaf.reshape(-1) for leaf in tree.leaves(start)]
-    x_width = min(len(value(node)) for node in program.tables.values()) if program.tables else x.numel()
-    return _written(name, x.is_floating_point(), x_width, plan.sequences[OUT], starts, arrays, program)
+    floating = x.is_floating_point()
+    x_width = x.numel() if floating else min((len(value(node)) for node in program.tables.values()), default=None)
+    return _written(name, floating, x_width, plan.sequences[OUT], starts, arrays, program)
 
 
 def _written(
-    name: str, floating: bool, x_width: int, y_width: int, starts: Sequence[Tensor], arrays: Mapping[str, Tensor],
-    program: StepProgram,
+    name: str, floating: bool, x_width: int | None, y_width: int, starts: Sequence[Tensor],
+    arrays: Mapping[str, Tensor], program: StepProgram,
 ) -> CSource:  # fmt: skip
     """The text.
 
     Args:
-        x_width: features of x, or how many tokens there are.
+        x_width: features of x, or how many tokens there are; None: any number, for it chooses no row of a table.
         starts: [width] of each state.
     """
     upper, widths = name.upper(), [len(s) for s in starts]
@@ -161,11 +162,13 @@ def _written(
         step = [f"(void){'x' if floating else 'token'};", *step]
     if not widths:
         init, step = ["(void)state;"], ["(void)state;", *step]
-    macros = {"INPUTS" if floating else "TOKENS": x_width, "OUTPUTS": y_width}
+    macros = {} if x_width is None else {"INPUTS" if floating else "TOKENS": x_width}
+    macros["OUTPUTS"] = y_width
+    tokens = "A token is an integer" if x_width is None else f"A token is 0 or more and below {upper}_TOKENS"
     rooms = {f"{kind}{i}": width for kind in ("s", "next") for i, width in enumerate(widths)}
     header = _HEADER.format(
         name=name, upper=upper, given="const float *x" if floating else "int32_t token",
-        takes=f"x is [{upper}_INPUTS]" if floating else f"A token is 0 or more and below {upper}_TOKENS",
+        takes=f"x is [{upper}_INPUTS]" if floating else tokens,
         macros="\n".join(f"#define {upper}_{size} {count}" for size, count in macros.items()),
         # C has no empty arrays. What comes after the states is a step's own.
         members="\n".join(f"    float {n}[{room}];" for n, room in {**rooms, "scratch": max(1, program.room)}.items()),
