@@ -9,79 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from graph_machine import GraphMachine
 from ostinato import tree
 from ostinato.cells import cells
 from ostinato.kernels import computed
-from ostinato.kernels.lower import Node, Outside, Reading, Value, read, trace, written_at
+from ostinato.kernels.lower import Outside, read, trace, written_at
+from ostinato.kernels.lower.evaluate import Evaluated
 from steps import CASES, STEPS, H, attention, step_of
 
 B = 6
-FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    "neg": torch.neg, "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
-    "relu": torch.relu, "abs": torch.abs, "sqrt": torch.sqrt, "erf": torch.erf, "sign": torch.sign, "add": torch.add,
-    "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum, "minimum": torch.minimum,
-    "expm1": torch.expm1, "sin": torch.sin, "cos": torch.cos, "atan": torch.atan, "floor": torch.floor,
-    "round": torch.round, "pow": torch.pow,
-    "gt": torch.gt, "ge": torch.ge, "lt": torch.lt, "le": torch.le, "eq": torch.eq, "ne": torch.ne,
-}  # fmt: skip
-
-
-class Interpreter:
-    """Computes nodes by torch, one by one: slow, and plain enough to be believed."""
-
-    def __init__(self, reading: Reading, given: dict[tuple[str, int], Tensor], weights: list[Tensor]) -> None:
-        self.reading, self.given = reading, given
-        self.known: dict[Any, Any] = dict(zip(reading.trace.weights, weights, strict=True))
-        self.rows: dict[Node, Tensor] = {}
-
-    def outer(self, x: Any) -> Any:
-        """A value of the trace that has no batch axis."""
-        if not isinstance(x, torch.fx.Node):
-            return x
-        if x not in self.known:
-            args, kwargs = torch.fx.node.map_arg((x.args, x.kwargs), self.outer)
-            self.known[x] = x.target(*args, **kwargs)  # type: ignore[operator]
-        return self.known[x]
-
-    def value(self, value: Value) -> Tensor:
-        return torch.cat([self.row(n).expand(B, n.width) for n in value], dim=1)
-
-    def row(self, n: Node) -> Tensor:
-        if n not in self.rows:
-            a = [self.row(x) for x in n.args]
-            match n.op:
-                case "in":
-                    out = self.given[n.attr]
-                case "const":
-                    out = torch.full((B, n.width), n.attr, dtype=torch.float64)
-                case "vector":
-                    out = self.outer(n.attr).reshape(1, -1)
-                case "slice":
-                    out = a[0][:, n.attr : n.attr + n.width]
-                case "cat":
-                    out = self.value(n.args)
-                case "spread":
-                    out = a[0].expand(B, n.width)
-                case "mm":
-                    out = a[0] @ self.outer(self.reading.matrices[n.attr])
-                case "sum" | "amax":
-                    wide = a[0].expand(B, n.args[0].width)
-                    out = wide.sum(1, keepdim=True) if n.op == "sum" else wide.amax(1, keepdim=True)
-                case "where":
-                    out = torch.where(a[0] != 0, a[1], a[2])
-                case _:
-                    out = FUNCTIONS[n.op](*a).to(torch.float64)
-            self.rows[n] = out
-            assert out.shape[-1] in (n.width, 1), (n, out.shape)
-        return self.rows[n]
-
-    def gradients(self) -> list[Tensor]:
-        """Those of the weights."""
-        for product in self.reading.products:
-            self.known[product.node] = self.row(product.left).expand(B, -1).T @ self.row(product.right).expand(B, -1)
-        for total in self.reading.totals:
-            self.known[total.node] = self.value(total.value).sum(0).reshape(total.node.meta["val"].shape)
-        return [self.outer(x) for x in self.reading.trace.dweights]
 
 
 def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tensor]) -> None:
@@ -91,16 +27,16 @@ def lowered(step: Callable[..., Any], drive: Any, state: Any, weights: list[Tens
         return t[0]
 
     reading = read(trace(step, tree.map(row, drive), tree.map(row, state), weights))
-    given = {("drive", i): t for i, t in enumerate(tree.leaves(drive))}
-    given |= {("state", i): t for i, t in enumerate(tree.leaves(state))}
     value, vjp, *_ = torch.func.vjp(step, drive, state, *weights)
     cot = pytree.tree_map(lambda t: torch.randn_like(t), value)
-    given |= {("cot", 0): cot[0], **{("dstate", i): t for i, t in enumerate(tree.leaves(cot[1]))}}
-    run = Interpreter(reading, given, weights)
-    got = [run.value(v) for v in (reading.out, *reading.new_state, *reading.ddrive, *reading.dstate)]
+    kinds = {"drive": drive, "state": state, "cot": cot[0], "dstate": cot[1]}
+    given = {(kind, i): t.numpy() for kind, leaves in kinds.items() for i, t in enumerate(tree.leaves(leaves))}
+    machine = GraphMachine(reading, given, Evaluated(zip(reading.trace.weights, weights, strict=True)))
+    rows = [machine.row(v) for v in (reading.out, *reading.new_state, *reading.ddrive, *reading.dstate)]
+    slopes = [machine.gradient(x, w) for x, w in zip(reading.trace.dweights, weights, strict=True)]
     wanted = tree.leaves((value, vjp(cot)))
-    for g, w in zip([*got, *run.gradients()], wanted, strict=True):
-        torch.testing.assert_close(g, w, rtol=1e-12, atol=1e-12, equal_nan=True)
+    for g, w in zip([*map(torch.from_numpy, rows), *slopes], wanted, strict=True):
+        torch.testing.assert_close(g, w.reshape(g.shape), rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
 def example(cell: Any) -> tuple[Any, Any, list[Tensor]]:
