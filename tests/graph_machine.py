@@ -12,7 +12,8 @@ from ostinato.kernels.lower.reading import Reading
 
 POINTWISE: dict[str, Any] = {
     "neg": np.negative, "exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "relu": lambda x: np.where(x < 0, 0, x), "abs": np.abs, "sqrt": np.sqrt, "sign": lambda x: (x > 0) * 1.0 - (x < 0), "expm1": np.expm1,
+    "relu": lambda x: np.where(x < 0, 0, x), "abs": np.abs, "sqrt": np.sqrt, "expm1": np.expm1,
+    "sign": lambda x: (x > 0) * 1.0 - (x < 0),
     "erf": lambda x: torch.erf(torch.tensor(x)).numpy(), "sin": np.sin, "cos": np.cos, "atan": np.arctan,
     "floor": np.floor, "round": np.rint, "maximum": np.maximum, "minimum": np.minimum, "pow": np.power, "add": np.add,
     "sub": np.subtract, "mul": np.multiply, "div": np.divide, "where": lambda c, x, y: np.where(c != 0, x, y),

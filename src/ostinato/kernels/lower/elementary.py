@@ -28,8 +28,10 @@ def scaled(size: Tensor) -> tuple[Tensor, Tensor]:
     half = math.log2(torch.finfo(size.dtype).max) / 2
     large, small = size > 2.0 ** (half - 12), size < 2.0 ** -(half - 36)
     far = 2.0 ** (half * 1.25 // 1)
-    before = torch.where(large, 1 / far, torch.where(small, far, 1.0))
-    return before, torch.where(large, far, torch.where(small, 1 / far, 1.0))
+    down, same, up = (torch.full_like(size, factor) for factor in (1 / far, 1.0, far))
+    return torch.where(large, down, torch.where(small, up, same)), torch.where(
+        large, up, torch.where(small, down, same)
+    )
 
 
 @_says(_ATEN.tan.default)

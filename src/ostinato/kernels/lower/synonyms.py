@@ -3,7 +3,6 @@
 Each is written as one would write it in PyTorch. Where it gives NotImplemented the operation stays as it is.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .elementary import ELEMENTARY
+from .elementary import ELEMENTARY, scaled
+from .functions import running
 from .values import MOST
 
 SYNONYMS: dict[Any, Callable[..., Any]] = {**ELEMENTARY}
@@ -43,6 +43,19 @@ def _var(x: Tensor, axes: list[int], correction: float = 1.0) -> Tensor:
     return torch.sum(off * off, axes) / (count - correction)
 
 
+@_says(_ATEN.std.correction)
+def _std(x: Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> Tensor:
+    axes = [*range(x.dim())] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    count = math.prod(x.shape[axis] for axis in axes)
+    off = x - torch.sum(x, axes, True) / count
+    before, after = scaled(torch.amax(torch.abs(off), axes, True))
+    off = off * before
+    after = after if keepdim else torch.amax(after, axes)
+    return (
+        torch.sqrt(torch.sum(off * off, axes, keepdim) / (count - (1.0 if correction is None else correction))) * after
+    )
+
+
 @_says(_ATEN.native_group_norm.default)
 def _group_norm(
     x: Tensor, weight: Any, bias: Any, rows: int, channels: int, places: int, groups: int, eps: float
@@ -64,9 +77,7 @@ def _hardsigmoid_backward(grad: Tensor, x: Tensor) -> Tensor:
 
 @_says(_ATEN.cumsum.default)
 def _cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Any:
-    if dtype not in (None, x.dtype) or x.shape[dim] > MOST:
-        return NotImplemented
-    return torch.cat([*itertools.accumulate(x.split(1, dim))], dim)
+    return NotImplemented if dtype not in (None, x.dtype) else running(x, dim, torch.add, torch.sum)
 
 
 @_says(_ATEN.softshrink.default)
@@ -146,7 +157,9 @@ def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
 
 
 @_says(_ATEN.flip.default)
-def _flip(x: Tensor, dims: Sequence[int]) -> Tensor:
+def _flip(x: Tensor, dims: Sequence[int]) -> Any:
+    if any(x.shape[dim] > MOST for dim in dims):
+        return NotImplemented
     for dim in dims:
         x = torch.cat(x.split(1, dim)[::-1], dim)
     return x

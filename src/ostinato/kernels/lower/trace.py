@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...matching import Mismatch, matched, must_be_tensor
 from .batch import batch_as_number, without_batch
+from .functions import Said
 from .record import record
 from .synonyms import SYNONYMS
 from .vocabulary import Outside, name_of
@@ -114,7 +115,8 @@ def _built_alike(step: Step) -> Step:
 
     def alike(drive: Any, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
         try:
-            out, after = step(drive, state, *weights)
+            with Said():
+                out, after = step(drive, state, *weights)
             must_be_tensor(out)
             return out, matched(after, state, "the state after the step", "the state before it")
         except Mismatch as error:

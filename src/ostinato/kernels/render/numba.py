@@ -59,7 +59,8 @@ SCALAR = {
     # Python's max and min lose a NaN.
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
     "log2": "math.log2({})", "log10": "math.log10({})", "erfc": "math.erfc({})", "fmod": "math.fmod({}, {})",
-    "copysign": "math.copysign({}, {})", "sin": "math.sin({})", "cos": "math.cos({})", "atan": "math.atan({})", "expm1": "math.expm1({})",
+    "copysign": "math.copysign({}, {})",
+    "sin": "math.sin({})", "cos": "math.cos({})", "atan": "math.atan({})", "expm1": "math.expm1({})",
     # Of floating numbers, and not by way of whole ones, which hold no infinity.
     "floor": "({0} - {0} % 1.0 if abs({0}) < 2.0**52 else {0})", "pow": "math.pow({}, {})",
     "round": "(({0} + 1.5 * 2.0**52) - 1.5 * 2.0**52 if abs({0}) < 2.0**51 else {0})",
