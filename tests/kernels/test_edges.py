@@ -168,3 +168,50 @@ def test_places_chosen_by_a_list() -> None:
     torch.manual_seed(0)
     x, s = torch.randn(2, 6, dtype=torch.float64), torch.randn(2, 6, dtype=torch.float64)
     lowered(step(lambda d, s: d[:, [5, 0, 1, -1, 1, 2]] * s + s[..., [3]]), x, s, [])
+
+
+def overwritten(d: Tensor, s: Tensor) -> Tensor:
+    n = d * s
+    first, pairs = n[:, 0], n.view(-1, 3, 2)
+    n[:, :2] = s[:, 1:3] ** 2
+    n[:, 4] *= s[:, 5]
+    pairs[:, 1:, 0] += d[:, 2:4]
+    n[:, ::2] = n[:, 1::2] + first[:, None]
+    return n * pairs.flip(1).flatten(1)
+
+
+def filled(d: Tensor, s: Tensor) -> Tensor:
+    n = torch.zeros_like(d)
+    n[:, 1:3] = d[:, :2]
+    n[..., 3] = 2.0
+    n[:, 4:].copy_(s[:, :2])
+    n[:, 0].fill_(3.0)
+    n.view(-1, 2, 3)[:, :, 1].mul_(s[:, :2])
+    return n
+
+
+def turned(d: Tensor, s: Tensor) -> Tensor:
+    n = (d + s).view(-1, 2, 3).transpose(1, 2)
+    n[:, 1] = s[:, :2] * d[:, 3:5]
+    return n.reshape(-1, 6) * s
+
+
+@pytest.mark.parametrize("word", [overwritten, filled, turned])
+def test_parts_written_in_place(word: Binary) -> None:
+    torch.manual_seed(0)
+    x, s = torch.randn(3, 6, dtype=torch.float64), torch.randn(3, 6, dtype=torch.float64)
+    lowered(step(word), x, s, [])
+
+
+def test_parts_of_weights_written_in_place() -> None:
+    torch.manual_seed(0)
+
+    def kept_below(d: Tensor, s: Tensor, w: Tensor) -> Any:
+        lower = w * 1
+        doubled = lower * 2
+        lower[0] = 0.0
+        out = d + s @ lower + s @ doubled
+        return out, out
+
+    x, s = torch.randn(3, 6, dtype=torch.float64), torch.randn(3, 6, dtype=torch.float64)
+    lowered(kept_below, x, s, [torch.randn(6, 6, dtype=torch.float64)])

@@ -27,6 +27,8 @@ _FILLED = {
     "ones_like": 1.0,
     "empty": 0.0,
     "empty_permuted": 0.0,
+    "empty_strided": 0.0,
+    "new_empty_strided": 0.0,
     "_efficientzerotensor": 0.0,
 }
 

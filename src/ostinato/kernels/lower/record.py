@@ -23,6 +23,7 @@ from .parts import PARTS
 from .shapes import shaped
 from .synonyms import SYNONYMS
 from .vocabulary import Outside
+from .written import region, replaced, taken
 
 _META = torch.device("meta")
 _NOT_THE_USERS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[2]}{os.sep}", "<")  # files
@@ -81,6 +82,10 @@ class Recorder(TorchDispatchMode):
             return self._constant(args[0])
         if func is _ATEN.detach.default:
             return self._same(func(*args), args[0])
+        if func is _ATEN.as_strided.default and (place := region(args[0], found := func(*args, **kwargs))) is not None:
+            with self:
+                part = taken(args[0], place)
+            return self._same(found, part)
         parts = self.table.get(func) or (func.decompose if func._can_decompose() else None)
         if parts is not None:
             with self:
@@ -110,7 +115,7 @@ class Recorder(TorchDispatchMode):
         if func._schema.is_mutable:
             if found is not args[0]:
                 raise Unrecordable(f"{func} writes into a tensor that it does not return")
-            self._overwritten(found)
+            node = self._overwritten(found, func, node)
         if isinstance(found, Tensor):
             self._hold(found, node)
         elif isinstance(found, (tuple, list)) and all(isinstance(part, Tensor) for part in found):
@@ -130,8 +135,30 @@ class Recorder(TorchDispatchMode):
         self._hold(tensor, self.node(source))
         return tensor
 
-    def _overwritten(self, tensor: Tensor) -> None:
-        self._nodes |= {id(t): None for t in self._sharing.get(tensor.untyped_storage()._cdata, ())}
+    def _overwritten(self, tensor: Tensor, func: Any, node: fx.Node) -> fx.Node:
+        """A tensor has got other numbers, and so have all that share its memory: those that it is a part of too."""
+        sharing = [t for t in self._sharing.get(tensor.untyped_storage()._cdata, ()) if t is not tensor]
+        if not sharing:
+            return node
+        # Run for real, it must not write into what others read.
+        node.target = getattr(getattr(_ATEN, func.overloadpacket.__name__.removesuffix("_")), func._overloadname)
+        whole = self._sharing[tensor.untyped_storage()._cdata][0]
+        before, written = self._nodes[id(whole)], self._stand_in(tensor, node)
+        self._nodes |= {id(t): None for t in sharing}
+        if before is not None and (place := region(whole, tensor)) is not None:
+            stale = self._stand_in(whole, before)
+            with self, torch.no_grad():
+                after = replaced(stale, place, written)
+                for t in sharing:
+                    if (place := region(whole, t)) is not None:
+                        self._nodes[id(t)] = self._nodes[id(taken(after, place))]
+        return node
+
+    def _stand_in(self, like: Tensor, node: fx.Node) -> Tensor:
+        """A tensor of its own memory for a node."""
+        tensor = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=_META)
+        self._hold(tensor, node)
+        return tensor
 
     def _constant(self, value: Tensor) -> Tensor:
         """A tensor made of numbers: the operation that makes it again."""
