@@ -172,12 +172,10 @@ def test_places_chosen_by_a_list() -> None:
 
 def overwritten(d: Tensor, s: Tensor) -> Tensor:
     n = d * s
-    first, pairs = n[:, 0], n.view(-1, 3, 2)
     n[:, :2] = s[:, 1:3] ** 2
     n[:, 4] *= s[:, 5]
-    pairs[:, 1:, 0] += d[:, 2:4]
-    n[:, ::2] = n[:, 1::2] + first[:, None]
-    return n * pairs.flip(1).flatten(1)
+    n[:, ::2] = n[:, 1::2] + n[:, :1]
+    return n * n.view(-1, 3, 2).flip(1).flatten(1)
 
 
 def filled(d: Tensor, s: Tensor) -> Tensor:

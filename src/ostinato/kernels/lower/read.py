@@ -79,7 +79,10 @@ def _check_results(found: Reading) -> None:
         old, new = before.meta["val"], after.meta["val"]
         if features(before) != width_of(value) or old.dtype != new.dtype:
             kinds = (f"{str(v.dtype).removeprefix('torch.')} {list(v.shape[1:])}" for v in (old, new))
-            raise Outside("", "a leaf of the state is {} before the step and {} after it".format(*kinds))
+            raise Outside("", "a tensor of the state is {} before the step and {} after it".format(*kinds))
+        if not old.is_floating_point():
+            kind = str(old.dtype).removeprefix("torch.")
+            raise Outside("", f"a tensor of the state holds {kind}; keep it as floating numbers, which hold truths too")
     if not trace.out.meta["val"].is_floating_point():
         raise Outside("", "its output holds no floating numbers")
 

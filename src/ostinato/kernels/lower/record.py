@@ -73,7 +73,9 @@ class Recorder(TorchDispatchMode):
             what = f"the step uses a tensor that it was not given, of shape {list(x.shape)}: hand it over as a weight"
             raise Outside("", what + _written())
         if (node := self._nodes[id(x)]) is None:
-            raise Outside("", "it writes into a part of a tensor; torch.cat and torch.where put parts together")
+            raise Outside(
+                "", "it writes into a part of a tensor that is no slice; torch.cat and torch.where put parts together"
+            )
         return node
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,10 +84,12 @@ class Recorder(TorchDispatchMode):
             return self._constant(args[0])
         if func is _ATEN.detach.default:
             return self._same(func(*args), args[0])
-        if func is _ATEN.as_strided.default and (place := region(args[0], found := func(*args, **kwargs))) is not None:
-            with self:
-                part = taken(args[0], place)
-            return self._same(found, part)
+        if func is _ATEN.as_strided.default:
+            found = func(*args, **kwargs)
+            if (place := region(whole := self._whole(found), found)) is not None:
+                with self:
+                    part = taken(whole, place)
+                return self._same(found, part)
         parts = self.table.get(func) or (func.decompose if func._can_decompose() else None)
         if parts is not None:
             with self:
@@ -142,7 +146,7 @@ class Recorder(TorchDispatchMode):
             return node
         # Run for real, it must not write into what others read.
         node.target = getattr(getattr(_ATEN, func.overloadpacket.__name__.removesuffix("_")), func._overloadname)
-        whole = self._sharing[tensor.untyped_storage()._cdata][0]
+        whole = self._whole(tensor)
         before, written = self._nodes[id(whole)], self._stand_in(tensor, node)
         self._nodes |= {id(t): None for t in sharing}
         if before is not None and (place := region(whole, tensor)) is not None:
@@ -153,6 +157,19 @@ class Recorder(TorchDispatchMode):
                     if (place := region(whole, t)) is not None:
                         self._nodes[id(t)] = self._nodes[id(taken(after, place))]
         return node
+
+    def _whole(self, part: Tensor) -> Tensor:
+        """What a tensor is a part of. Autograd takes memory without axes: it gets those of its first part."""
+        sharing = self._sharing[part.untyped_storage()._cdata]
+        whole, width = sharing[0], max(part.stride(), default=1)
+        node = self._nodes[id(whole)]
+        if whole.dim() == 1 and node is not None and node.target is _ATEN.full.default and 1 < width < len(whole):
+            with self:
+                filled = torch.full((len(whole) // width, width), node.args[1], dtype=whole.dtype, device=_META)  # type: ignore[arg-type]
+            whole = whole.view(-1, width) if len(whole) % width == 0 else whole
+            self._hold(whole, self.node(filled))
+            sharing.insert(0, whole)
+        return whole
 
     def _stand_in(self, like: Tensor, node: fx.Node) -> Tensor:
         """A tensor of its own memory for a node."""

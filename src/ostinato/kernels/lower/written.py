@@ -1,5 +1,6 @@
 """Which part of a tensor another one is that shares its memory: so that writing into it can be said without writing."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,7 +39,7 @@ def region(whole: Tensor, part: Tensor) -> Region | None:
     places = []
     for d, walk in enumerate(walks):
         walk.sort(reverse=True)
-        if any(a[0] != b[0] * b[1] for a, b in zip(walk, walk[1:], strict=False)):
+        if any(a[0] != b[0] * b[1] for a, b in itertools.pairwise(walk)):
             return None
         step, count = walk[-1][0] if walk else 1, math.prod(size for _, size, _ in walk)
         places.append(range(starts[d], starts[d] + (count - 1) * step + 1, step))
