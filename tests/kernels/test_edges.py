@@ -14,8 +14,12 @@ from test_lower import lowered
 from torch import Tensor
 from torch.nn import functional as F
 
+from ostinato.kernels.cpu.derived import Derived, together
+from ostinato.kernels.cpu.direction import Options
+from ostinato.kernels.lower import Outside, read, trace
 from ostinato.kernels.lower.elementary import ELEMENTARY
 from ostinato.kernels.lower.synonyms import SYNONYMS
+from ostinato.recurrence import Recurrence
 from plain_machine import Plain
 
 INF, NAN = math.inf, math.nan
@@ -213,3 +217,29 @@ def test_parts_of_weights_written_in_place() -> None:
 
     x, s = torch.randn(3, 6, dtype=torch.float64), torch.randn(3, 6, dtype=torch.float64)
     lowered(kept_below, x, s, [torch.randn(6, 6, dtype=torch.float64)])
+
+
+def test_weights_of_truths_and_whole_numbers() -> None:
+    """Oracle: the reference walk and autograd."""
+    torch.manual_seed(0)
+
+    def masked(d: Tensor, s: Tensor, m: Tensor, c: Tensor) -> Tensor:
+        return (torch.where(m, d, s) * c + s * m + d.masked_fill(~m, 0.5)).tanh()
+
+    recurrence = Recurrence("masked", lambda g, s: (g, g), masked)
+    weights = [torch.tensor([True, False, True, True]), torch.arange(4)]
+    x, start = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), torch.randn(2, 4, dtype=torch.float64)
+    out = torch.stack([w.out for w in recurrence.walk(x, start, *weights)], 1)
+    (want,) = torch.autograd.grad(out.sum(), x)
+    kernel, rows = Derived(recurrence, x[0, 0].detach(), start[0], weights, Plain(4)), [x.detach()]
+    ((got, _, kept),) = together(Plain(4), [kernel.forward(rows, [start], weights, Options(), True)])
+    cots = [torch.ones_like(got), [torch.zeros_like(start)]]
+    (groups,) = together(Plain(4), [kernel.backward(rows, [start], weights, Options(), kept, *cots)])
+    torch.testing.assert_close(got, out.detach())
+    torch.testing.assert_close(groups[0][0], want)
+
+
+def test_an_output_of_another_dtype_is_refused() -> None:
+    row = torch.zeros(4, dtype=torch.float64)
+    with pytest.raises(Outside, match="its output is float32 in a step of float64"):
+        read(trace(lambda d, s: ((d > 0).sum(-1, keepdim=True) * 0.1, s), row, row, []))

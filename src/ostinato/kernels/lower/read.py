@@ -83,8 +83,13 @@ def _check_results(found: Reading) -> None:
         if not old.is_floating_point():
             kind = str(old.dtype).removeprefix("torch.")
             raise Outside("", f"a tensor of the state holds {kind}; keep it as floating numbers, which hold truths too")
-    if not trace.out.meta["val"].is_floating_point():
+    out = trace.out.meta["val"].dtype
+    if not out.is_floating_point:
         raise Outside("", "its output holds no floating numbers")
+    kinds = {n.meta["val"].dtype for n in (*trace.drive, *trace.state) if n.meta["val"].is_floating_point()}
+    if len(kinds) == 1 and out not in kinds:
+        names = (str(kind).removeprefix("torch.") for kind in (out, *kinds))
+        raise Outside("", "its output is {} in a step of {}: a whole number times a Python number is".format(*names))
 
 
 class _Reader:

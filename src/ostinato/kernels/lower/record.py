@@ -219,7 +219,7 @@ def record(function: Callable[..., Any], inputs: Any, gradients: bool, further: 
     leaves, spec = pytree.tree_flatten(inputs)
     dtype = next(t.dtype for t in leaves if t.is_floating_point())
     recorder = Recorder(_table(tuple(further)), leaves[0].device, dtype)
-    given = [recorder.placeholder(t, "inputs_1").requires_grad_(gradients) for t in leaves]
+    given = [recorder.placeholder(t, "inputs_1").requires_grad_(gradients and t.is_floating_point()) for t in leaves]
     # Leaves of autograd's own graph: what `torch.func.vjp` computes, which imports the compiler.
     with torch.set_grad_enabled(gradients):
         with recorder:
@@ -249,8 +249,10 @@ def _gradients(found: list[Tensor], given: list[Tensor], cot: list[Tensor]) -> l
     if not any(t.requires_grad for t in found):
         return [torch.zeros_like(t) for t in given]
     seed: Any = _Seed.apply(cot, *found)
-    grads = torch.autograd.grad(seed, given, create_graph=True, allow_unused=True)
-    return [torch.zeros_like(t) if g is None else g for t, g in zip(given, grads, strict=True)]
+    learns = [t for t in given if t.requires_grad]  # and no truths and whole numbers
+    grads = iter(torch.autograd.grad(seed, learns, create_graph=True, allow_unused=True))
+    slopes = [next(grads) if t.requires_grad else None for t in given]
+    return [torch.zeros_like(t) if g is None else g for t, g in zip(given, slopes, strict=True)]
 
 
 @functools.cache
