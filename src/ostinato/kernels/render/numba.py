@@ -58,7 +58,8 @@ SCALAR = {
     "erf": "math.erf({})", "sigmoid": "(1 / (1 + math.exp(-{})))", "neg": "(-{})", "relu": "(0.0 if {0} < 0 else {0})",
     # Python's max and min lose a NaN.
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
-    "log2": "math.log2({})", "log10": "math.log10({})", "erfc": "math.erfc({})", "fmod": "math.fmod({}, {})",
+    "log2": "math.log2({})", "log10": "math.log10({})", "erfc": "math.erfc({})",
+    "fmod": "math.copysign(abs({0}) % abs({1}), {0})",
     "copysign": "math.copysign({}, {})",
     "sin": "math.sin({})", "cos": "math.cos({})", "atan": "math.atan({})", "expm1": "math.expm1({})",
     # Of floating numbers, and not by way of whole ones, which hold no infinity.
