@@ -19,6 +19,7 @@ from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .gradients import gradients_of
 from .parts import PARTS
 from .shapes import shaped
 from .synonyms import SYNONYMS
@@ -227,32 +228,9 @@ def record(function: Callable[..., Any], inputs: Any, gradients: bool, further: 
         if gradients:
             cot = [recorder.placeholder(t, "cot_1") for t in found]
             with recorder:
-                found += _gradients(found, given, cot)
+                found += gradients_of(found, given, cot)
     recorder.graph.output([recorder.node(t) for t in found])
     return recorder.graph
-
-
-class _Seed(torch.autograd.Function):
-    """One number with given gradients: handed any, `torch.autograd.grad` imports the compiler."""
-
-    @staticmethod
-    def forward(ctx: Any, cot: list[Tensor], *tensors: Tensor) -> Tensor:
-        ctx.cot = cot
-        return tensors[0].new_empty(())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return None, *ctx.cot
-
-
-def _gradients(found: list[Tensor], given: list[Tensor], cot: list[Tensor]) -> list[Tensor]:
-    if not any(t.requires_grad for t in found):
-        return [torch.zeros_like(t) for t in given]
-    seed: Any = _Seed.apply(cot, *found)
-    learns = [t for t in given if t.requires_grad]  # and no truths and whole numbers
-    grads = iter(torch.autograd.grad(seed, learns, create_graph=True, allow_unused=True))
-    slopes = [next(grads) if t.requires_grad else None for t in given]
-    return [torch.zeros_like(t) if g is None else g for t, g in zip(given, slopes, strict=True)]
 
 
 @functools.cache

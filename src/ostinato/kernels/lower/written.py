@@ -25,9 +25,9 @@ def region(whole: Tensor, part: Tensor) -> Region | None:
     order = sorted(longer, key=lambda d: -whole.stride(d))
     if any(whole.stride(d) <= 0 for d in order):
         return None
-    starts, left = [0] * whole.dim(), part.storage_offset() - whole.storage_offset()
+    starts, left = [0] * whole.dim(), int(part.storage_offset() - whole.storage_offset())
     for d in order:
-        starts[d], left = divmod(left, whole.stride(d))
+        starts[d], left = divmod(left, int(whole.stride(d)))
     walks: list[list[tuple[int, int, int]]] = [[] for _ in whole.shape]
     for axis, (size, stride) in enumerate(zip(part.shape, part.stride(), strict=True)):
         if size == 1:
