@@ -16,13 +16,15 @@ from ostinato.kernels.trace.tracer import trace
 
 POINTWISE: dict[str, Any] = {
     "neg": np.negative, "exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "relu": lambda x: np.where(x < 0, 0, x), "abs": np.abs, "sqrt": np.sqrt, "sign": np.sign, "expm1": np.expm1,
+    "relu": lambda x: np.where(x < 0, 0, x), "abs": np.abs, "sqrt": np.sqrt, "expm1": np.expm1,
+    "sign": lambda x: (x > 0) * 1.0 - (x < 0),
     "erf": lambda x: torch.erf(torch.tensor(x)).numpy(), "sin": np.sin, "cos": np.cos, "atan": np.arctan,
     "floor": np.floor, "round": np.rint, "maximum": np.maximum, "minimum": np.minimum, "pow": np.power, "add": np.add,
     "sub": np.subtract, "mul": np.multiply, "div": np.divide, "where": lambda c, x, y: np.where(c != 0, x, y),
     "gt": lambda x, y: (x > y) * 1.0, "ge": lambda x, y: (x >= y) * 1.0, "lt": lambda x, y: (x < y) * 1.0,
     "le": lambda x, y: (x <= y) * 1.0, "eq": lambda x, y: (x == y) * 1.0, "ne": lambda x, y: (x != y) * 1.0,
-    "copy": lambda x: x,
+    "log2": np.log2, "log10": np.log10, "erfc": lambda x: torch.erfc(torch.tensor(x)).numpy(), "fmod": np.fmod,
+    "copysign": np.copysign, "copy": lambda x: x,
 }  # fmt: skip
 
 

@@ -145,7 +145,9 @@ class Plain:
             "v_tanh": np.tanh, "v_sigmoid": lambda x: 1 / (1 + np.exp(-x)), "v_relu": lambda x: np.maximum(x, 0),
             "v_abs": np.abs, "v_sqrt": np.sqrt, "v_erf": lambda x: torch.erf(torch.from_numpy(x)).numpy(),
             "v_expm1": np.expm1, "v_sin": np.sin, "v_cos": np.cos, "v_atan": np.arctan, "v_floor": np.floor,
-            "v_round": np.rint, "v_pow": np.power, "v_sign": np.sign, "v_maximum": np.maximum,
+            "v_log2": np.log2, "v_log10": np.log10, "v_fmod": np.fmod, "v_copysign": np.copysign,
+            "v_erfc": lambda x: torch.erfc(torch.from_numpy(x)).numpy(),
+            "v_round": np.rint, "v_pow": np.power, "v_sign": lambda x: (x > 0) * 1.0 - (x < 0), "v_maximum": np.maximum,
             "v_minimum": np.minimum, "v_where": lambda c, x, y: np.where(c != 0, x, y),
             **{f"v_{short}": compared(name) for short, name in names.items()},
         }  # fmt: skip

@@ -24,7 +24,7 @@ def closes_over_places(d: Tensor, h: Tensor) -> Tensor:
 
 
 def chooses_places(d: Tensor, h: Tensor) -> Tensor:
-    return d + h[:, [5, 4, 3, 2, 1, 0]]
+    return d + h[:, torch.tensor([5, 4, 3, 2, 1, 0])]
 
 
 def flattens(d: Tensor, h: Tensor) -> Tensor:
@@ -40,15 +40,15 @@ def sees_others(d: Tensor, h: Tensor) -> Tensor:
 
 
 def unknown(d: Tensor, h: Tensor) -> Tensor:
-    return d + h.cumprod(-1)
+    return d + h.cummax(-1).values
 
 
 def unknown_of_heads(d: Tensor, h: Tensor) -> Tensor:
-    return d + h.view(-1, 2, 3).cumprod(-1).flatten(1)
+    return d + h.view(-1, 2, 3).cummax(-1).values.flatten(1)
 
 
 def wraps(d: Tensor, h: Tensor) -> Tensor:
-    return (d + h).remainder(2.0)
+    return torch.nextafter(d, h)
 
 
 REFUSED = {
@@ -58,9 +58,9 @@ REFUSED = {
     flattens: "it cuts the batch, or puts it into one axis with features; a step must keep the batch apart",
     sums_the_batch: "rows of one batch meet in a sum",
     sees_others: "rows of one batch do not see each other",
-    unknown: "the operation cumprod is outside the vocabulary",
-    unknown_of_heads: "the operation cumprod is outside the vocabulary",
-    wraps: "the operation remainder is outside the vocabulary",
+    unknown: "the operation cummax is outside the vocabulary",
+    unknown_of_heads: "the operation cummax is outside the vocabulary",
+    wraps: "the operation nextafter is outside the vocabulary",
 }
 
 

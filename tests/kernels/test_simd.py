@@ -19,7 +19,8 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "neg": torch.neg, "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
     "relu": torch.relu, "abs": torch.abs, "sqrt": torch.sqrt, "erf": torch.erf, "sign": torch.sign,
     "expm1": torch.expm1, "sin": torch.sin, "cos": torch.cos, "atan": torch.atan, "floor": torch.floor,
-    "round": torch.round, "pow": torch.pow,
+    "round": torch.round, "pow": torch.pow, "log2": torch.log2, "log10": torch.log10, "erfc": torch.erfc,
+    "fmod": torch.fmod, "copysign": torch.copysign,
     "maximum": torch.maximum, "minimum": torch.minimum, "gt": torch.gt, "ge": torch.ge, "lt": torch.lt, "le": torch.le,
     "eq": torch.eq, "ne": torch.ne, "where": lambda c, x, y: torch.where(c != 0, x, y),
 }  # fmt: skip

@@ -118,7 +118,7 @@ class _FusedLoop:
     def _scalar(self, n: Node) -> Expr:
         """One number a row, or a place of the outer axes."""
         if n.op == "const":
-            return Float(n.attr)
+            return Num(Float(n.attr))
         if n not in self.names:
             level = 0
             if n.shape:  # a view that is the same along the last axis
@@ -130,7 +130,7 @@ class _FusedLoop:
             elif n.op in ("copy", "spread"):
                 value = self._scalar(n.args[0])
             else:
-                value = Pointwise(n.op, tuple(map(self._scalar, n.args)), Type.NUMBER)
+                value = Num(Pointwise(n.op, tuple(map(self._scalar, n.args)), Type.NUMBER))  # as vectors round
             self.heads[level].append(Assign(self._name(n, "s", Type.NUMBER), value))
         return self.names[n]
 
@@ -184,10 +184,9 @@ class _FusedLoop:
             return self._vector(n.args[0])
         if n.op not in ARITHMETIC:
             return Pointwise(n.op, tuple(map(self._vector, n.args)), Type.VECTOR)
-        args = tuple(map(self._value, n.args))
         if all(map(self._single, n.args)):
-            return Spread(Pointwise(n.op, args, Type.NUMBER))
-        return Pointwise(n.op, args, Type.VECTOR)
+            return Spread(Pointwise(n.op, tuple(map(self._scalar, n.args)), Type.NUMBER))
+        return Pointwise(n.op, tuple(map(self._value, n.args)), Type.VECTOR)
 
     def _reduce(self, n: Node) -> None:
         """Along the last axis."""

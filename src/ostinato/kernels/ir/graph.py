@@ -88,7 +88,8 @@ class Graph:
     def node(self, op: str, args: Sequence[Node] = (), width: int | tuple[int, ...] = 1, attr: Any = None) -> Node:
         """The node of one axis of `width` places, or of several."""
         shape = width if isinstance(width, tuple) else (width,) if width != 1 else ()
-        key = (op, tuple(map(id, args)), shape, attr)
+        # As numbers 0.0 equals -0.0, and NaN not itself.
+        key = (op, tuple(map(id, args)), shape, attr.hex() if isinstance(attr, float) else attr)
         if key not in self._made:
             self._made[key] = Node(op, tuple(args), shape, attr)
         return self._made[key]
@@ -115,11 +116,13 @@ class Graph:
         a, b = args
         if op == "add" and b.op == "neg":
             return self.pointwise("sub", a, b.args[0])
-        if op == "mul" and (_is(a, 0) or _is(b, 0)):
-            return self.const(0, shape)
-        if b.shape == shape and ((op == "add" and _is(a, 0)) or (op == "mul" and _is(a, 1))):
+        if b.shape == shape and ((op == "add" and _adds_nothing(a, b)) or (op == "mul" and _is(a, 1.0))):
             return b
-        if a.shape == shape and ((op in ("add", "sub") and _is(b, 0)) or (op in ("mul", "div") and _is(b, 1))):
+        if a.shape == shape and (
+            (op == "add" and _adds_nothing(b, a))
+            or (op == "sub" and _is(b, 0.0))
+            or (op in ("mul", "div") and _is(b, 1.0))
+        ):
             return a
         return None
 
@@ -129,7 +132,13 @@ class Graph:
 
 
 def _is(node: Node, x: float) -> bool:
-    return node.op == "const" and node.attr == x
+    """Whether it is that number, of the same sign."""
+    return node.op == "const" and node.attr.hex() == x.hex()
+
+
+def _adds_nothing(zero: Node, x: Node) -> bool:
+    """Whether zero + x is x. Of -0.0 the sum with 0.0 is 0.0: that makes no difference in a gradient."""
+    return _is(zero, -0.0) or (_is(zero, 0.0) and x.backward)
 
 
 def count(nodes: Iterable[Node]) -> dict[str, int]:

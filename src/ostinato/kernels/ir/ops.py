@@ -89,7 +89,7 @@ def _table() -> Iterable[Op]:
         "add": (2, operator.add), "sub": (2, operator.sub), "mul": (2, operator.mul),
         "gt": (2, _truth(operator.gt)), "ge": (2, _truth(operator.ge)), "lt": (2, _truth(operator.lt)),
         "le": (2, _truth(operator.le)), "eq": (2, _truth(operator.eq)), "ne": (2, _truth(operator.ne)),
-        "where": (3, lambda c, x, y: x if c != 0 else y),
+        "copysign": (2, math.copysign), "where": (3, lambda c, x, y: x if c != 0 else y),
     }  # fmt: skip
     for name, (arity, meaning) in cheap.items():
         yield Op(name, OpKind.POINTWISE, arity, False, meaning)
@@ -97,6 +97,7 @@ def _table() -> Iterable[Op]:
         "exp": (1, math.exp), "log": (1, math.log), "tanh": (1, math.tanh), "sigmoid": (1, _sigmoid),
         "sqrt": (1, math.sqrt), "erf": (1, math.erf), "expm1": (1, math.expm1), "sin": (1, math.sin),
         "cos": (1, math.cos), "atan": (1, math.atan), "pow": (2, math.pow), "div": (2, operator.truediv),
+        "log2": (1, math.log2), "log10": (1, math.log10), "erfc": (1, math.erfc), "fmod": (2, math.fmod),
     }  # fmt: skip
     for name, (arity, meaning) in expensive.items():
         yield Op(name, OpKind.POINTWISE, arity, True, meaning)

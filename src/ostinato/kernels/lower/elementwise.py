@@ -1,13 +1,14 @@
 """What operations mean that are done place by place, of numbers."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
 
-from ..ir.graph import Node
+from ..ir.graph import Graph, Node
 from ..ir.ops import POINTWISE
 from ..table import Unsupported
 from .op_registry import Place, elementwise
@@ -22,6 +23,14 @@ def _pointwise(op: str) -> Callable[..., Node]:
 
 for _op in POINTWISE:
     elementwise(_op)(_pointwise(_op))
+
+
+def divided(graph: Graph, a: Node, b: Node) -> Node:
+    """The quotient. A product takes its place where it rounds alike: where the reciprocal is a power of two, and no
+    denormal in any dtype."""
+    if b.op == "const" and math.frexp(b.attr)[0] in (0.5, -0.5) and 2.0**-126 <= abs(b.attr) <= 2.0**126:
+        return graph.pointwise("mul", a, graph.const(1 / b.attr))
+    return graph.pointwise("div", a, b)
 
 
 def _scaled(r: Place, op: str, a: Any, b: Any, alpha: Any) -> Node:
@@ -52,10 +61,7 @@ def rsub(r: Place, x: fx.Node, a: Any, b: Any, alpha: Any = 1) -> Node:
 def div(r: Place, x: fx.Node, a: Any, b: Any, rounding_mode: Any = None) -> Node:
     if rounding_mode is not None:
         raise Unsupported("div", f"a division rounds ({rounding_mode}); plain division is read")
-    right = r.value(b)
-    if right.op == "const" and right.attr != 0:
-        return r.graph.pointwise("mul", r.value(a), r.value(1 / right.attr))
-    return r.graph.pointwise("div", r.value(a), right)
+    return divided(r.graph, r.value(a), r.value(b))
 
 
 @elementwise("reciprocal")
@@ -70,16 +76,20 @@ def rsqrt(r: Place, x: fx.Node, a: Any) -> Node:
 
 @elementwise("pow")
 def power(r: Place, x: fx.Node, a: Any, exponent: Any) -> Node:
-    """Small powers by products and a root; the others by the C library."""
-    value = r.value(a)
+    """Small powers by products and a root, with the values of the C library at infinities and signed zeros."""
+    value, each = r.value(a), r.graph.pointwise
     if not isinstance(exponent, (int, float)) or abs(exponent) > 4 or exponent % 0.5:
         return r.graph.pointwise("pow", value, r.value(exponent))
     if exponent < 0:
         return r.graph.pointwise("div", r.value(1.0), power(r, x, a, -exponent))
     if exponent == 0:
         return r.graph.pointwise("where", r.value(1.0), r.value(1.0), value)
-    factors = [value] * int(exponent) + [r.graph.pointwise("sqrt", value)] * (exponent % 1 > 0)
-    return functools.reduce(lambda found, factor: r.graph.pointwise("mul", found, factor), factors)
+    factors = [value] * int(exponent) + [each("sqrt", value)] * (exponent % 1 > 0)
+    product = functools.reduce(lambda found, factor: each("mul", found, factor), factors)
+    if exponent % 1 == 0 or exponent == 0.5:
+        return product
+    unsigned = each("add", product, r.value(0.0))  # of -0.0 too
+    return each("where", each("eq", value, r.value(-math.inf)), r.value(math.inf), unsigned)
 
 
 @elementwise("clamp")

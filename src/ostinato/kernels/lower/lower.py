@@ -29,6 +29,8 @@ _FILLED = {
     "ones_like": 1.0,
     "empty": 0.0,
     "empty_permuted": 0.0,
+    "empty_strided": 0.0,
+    "new_empty_strided": 0.0,
     "_efficientzerotensor": 0.0,
 }
 
@@ -79,9 +81,21 @@ def _check_results(found: StepGraph) -> None:
         old, new = before.meta["val"], after.meta["val"]
         if features(before) != width_of(value) or old.dtype != new.dtype:
             kinds = (f"{str(v.dtype).removeprefix('torch.')} {list(v.shape[1:])}" for v in (old, new))
-            raise Unsupported("", "a leaf of the state is {} before the step and {} after it".format(*kinds))
-    if not trace.out.meta["val"].is_floating_point():
+            raise Unsupported("", "a tensor of the state is {} before the step and {} after it".format(*kinds))
+        if not old.is_floating_point():
+            kind = str(old.dtype).removeprefix("torch.")
+            raise Unsupported(
+                "", f"a tensor of the state holds {kind}; keep it as floating numbers, which hold truths too"
+            )
+    out = trace.out.meta["val"].dtype
+    if not out.is_floating_point:
         raise Unsupported("", "its output holds no floating numbers")
+    kinds = {n.meta["val"].dtype for n in (*trace.drive, *trace.state) if n.meta["val"].is_floating_point()}
+    if len(kinds) == 1 and out not in kinds:
+        names = (str(kind).removeprefix("torch.") for kind in (out, *kinds))
+        raise Unsupported(
+            "", "its output is {} in a step of {}: a whole number times a Python number is".format(*names)
+        )
 
 
 class _Reader:

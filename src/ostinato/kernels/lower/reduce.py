@@ -9,6 +9,7 @@ from ..table import Unsupported
 from ..trace.nodes import axes_of
 from .alignment import each
 from .boolean import truth
+from .elementwise import divided
 from .op_registry import Reader, reads
 from .shaping import reduced, without
 from .values import Value
@@ -23,8 +24,8 @@ def _kept(value: Value, axes: list[int], keep: bool) -> Value:
     return value if keep else without(value, axes)
 
 
-def _scaled(r: Reader, value: Value, factor: float) -> Value:
-    return each(r.graph, value.sizes, [value], lambda node: r.graph.pointwise("mul", node, r.graph.const(factor)))
+def _divided(r: Reader, value: Value, count: float) -> Value:
+    return each(r.graph, value.sizes, [value], lambda node: divided(r.graph, node, r.graph.const(count)))
 
 
 @reads("sum")
@@ -40,7 +41,7 @@ def largest(r: Reader, x: fx.Node, a: Any, axes: Any = None, keep: bool = False)
 def _average(r: Reader, x: fx.Node, value: Value) -> Value:
     axes = axes_of(x)
     whole = reduced(r.graph, "sum", value, [i for i in axes if value.sizes[i] > 1])
-    return _scaled(r, whole, 1 / math.prod(value.sizes[i] for i in axes))
+    return _divided(r, whole, math.prod(value.sizes[i] for i in axes))
 
 
 @reads("mean")
@@ -57,7 +58,7 @@ def variance(r: Reader, x: fx.Node, a: Any, axes: Any = None, correction: float 
     off = each(r.graph, value.sizes, [value, _average(r, x, value)], lambda v, m: r.graph.pointwise("sub", v, m))
     squares = each(r.graph, value.sizes, [off], lambda v: r.graph.pointwise("mul", v, v))
     squares = reduced(r.graph, "sum", squares, [i for i in gone if value.sizes[i] > 1])
-    return _kept(_scaled(r, squares, 1 / (count - correction)), gone, keepdim)
+    return _kept(_divided(r, squares, count - correction), gone, keepdim)
 
 
 @reads("any")

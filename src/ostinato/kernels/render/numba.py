@@ -58,6 +58,9 @@ SCALAR = {
     "erf": "math.erf({})", "sigmoid": "(1 / (1 + math.exp(-{})))", "neg": "(-{})", "relu": "(0.0 if {0} < 0 else {0})",
     # Python's max and min lose a NaN.
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "log2": "math.log2({})", "log10": "math.log10({})", "erfc": "math.erfc({})",
+    "fmod": "math.copysign(abs({0}) % abs({1}), {0})",
+    "copysign": "math.copysign({}, {})",
     "sin": "math.sin({})", "cos": "math.cos({})", "atan": "math.atan({})", "expm1": "math.expm1({})",
     # Of floating numbers, and not by way of whole ones, which hold no infinity.
     "floor": "({0} - {0} % 1.0 if abs({0}) < 2.0**52 else {0})", "pow": "math.pow({}, {})",
@@ -69,7 +72,7 @@ SCALAR = {
 # Vectors: those of INFIX by their signs, the others by functions.
 VECTOR = (
     "neg", "relu", "abs", "sign", "floor", "round", "maximum", "minimum", *COMPARED, "where", "exp", "log", "tanh",
-    "sigmoid", "sqrt", "erf", "expm1", "sin", "cos", "atan", "pow",
+    "sigmoid", "sqrt", "erf", "expm1", "sin", "cos", "atan", "pow", "log2", "log10", "erfc", "fmod", "copysign",
 )  # fmt: skip
 ACROSS = {"sum": "hsum({})", "amax": "hmax({})"}
 missing(SCALAR, POINTWISE, "render/numba.py, on single numbers,")

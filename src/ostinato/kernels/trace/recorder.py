@@ -19,8 +19,10 @@ from torch.fx.node import map_aggregate
 from ..._torch import TorchDispatchMode, decomposition, decompositions, node_name, pytree, schema, storage_id
 from ..table import Unsupported
 from .decompositions import PARTS
+from .gradients import gradients_of
 from .meta import shaped
 from .rewrites import SYNONYMS
+from .written import region, replaced, taken
 
 _META = torch.device("meta")
 _NOT_THE_USERS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[2]}{os.sep}", "<")  # files
@@ -70,7 +72,9 @@ class Recorder(TorchDispatchMode):
             what = f"the step uses a tensor that it was not given, of shape {list(x.shape)}: hand it over as a weight"
             raise Unsupported("", what + _written())
         if (node := self._nodes[id(x)]) is None:
-            raise Unsupported("", "it writes into a part of a tensor; torch.cat and torch.where put parts together")
+            raise Unsupported(
+                "", "it writes into a part of a tensor that is no slice; torch.cat and torch.where put parts together"
+            )
         return node
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -79,6 +83,12 @@ class Recorder(TorchDispatchMode):
             return self._constant(args[0])
         if func is _ATEN.detach.default:
             return self._same(func(*args), args[0])
+        if func is _ATEN.as_strided.default:
+            found = func(*args, **kwargs)
+            if (place := region(whole := self._whole(found), found)) is not None:
+                with self:
+                    part = taken(whole, place)
+                return self._same(found, part)
         parts = self.table.get(func) or decomposition(func)
         if parts is not None:
             with self:
@@ -108,7 +118,7 @@ class Recorder(TorchDispatchMode):
         if schema(func).is_mutable:
             if found is not args[0]:
                 raise Unrecordable(f"{func} writes into a tensor that it does not return")
-            self._overwritten(found)
+            node = self._overwritten(found, func, node)
         if isinstance(found, Tensor):
             self._hold(found, node)
         elif isinstance(found, (tuple, list)) and all(isinstance(part, Tensor) for part in found):
@@ -128,8 +138,44 @@ class Recorder(TorchDispatchMode):
         self._hold(tensor, self.node(source))
         return tensor
 
-    def _overwritten(self, tensor: Tensor) -> None:
-        self._nodes |= {id(t): None for t in self._sharing.get(storage_id(tensor), ())}
+    def _overwritten(self, tensor: Tensor, func: Any, node: fx.Node) -> fx.Node:
+        """A tensor has got other numbers, and so have all that share its memory: those that it is a part of too."""
+        sharing = [t for t in self._sharing.get(storage_id(tensor), ()) if t is not tensor]
+        if not sharing:
+            return node
+        # Run for real, it must not write into what others read.
+        overload = str(func).rpartition(".")[2]
+        node.target = getattr(getattr(_ATEN, func.overloadpacket.__name__.removesuffix("_")), overload)
+        whole = self._whole(tensor)
+        before, written = self._nodes[id(whole)], self._stand_in(tensor, node)
+        self._nodes |= {id(t): None for t in sharing}
+        if before is not None and (place := region(whole, tensor)) is not None:
+            stale = self._stand_in(whole, before)
+            with self, torch.no_grad():
+                after = replaced(stale, place, written)
+                for t in sharing:
+                    if (place := region(whole, t)) is not None:
+                        self._nodes[id(t)] = self._nodes[id(taken(after, place))]
+        return node
+
+    def _whole(self, part: Tensor) -> Tensor:
+        """What a tensor is a part of. Autograd takes memory without axes: it gets those of its first part."""
+        sharing = self._sharing[storage_id(part)]
+        whole, width = sharing[0], max(part.stride(), default=1)
+        node = self._nodes[id(whole)]
+        if whole.dim() == 1 and node is not None and node.target is _ATEN.full.default and 1 < width < len(whole):
+            with self:
+                filled = torch.full((len(whole) // width, width), node.args[1], dtype=whole.dtype, device=_META)  # type: ignore[arg-type]
+            whole = whole.view(-1, width) if len(whole) % width == 0 else whole
+            self._hold(whole, self.node(filled))
+            sharing.insert(0, whole)
+        return whole
+
+    def _stand_in(self, like: Tensor, node: fx.Node) -> Tensor:
+        """A tensor of its own memory for a node."""
+        tensor = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=_META)
+        self._hold(tensor, node)
+        return tensor
 
     def _constant(self, value: Tensor) -> Tensor:
         """A tensor made of numbers: the operation that makes it again."""
@@ -173,7 +219,7 @@ def record(function: Callable[..., Any], inputs: Any, gradients: bool, further: 
     leaves, spec = pytree.tree_flatten(inputs)
     dtype = next(t.dtype for t in leaves if t.is_floating_point())
     recorder = Recorder(_table(tuple(further)), leaves[0].device, dtype)
-    given = [recorder.placeholder(t, "inputs_1").requires_grad_(gradients) for t in leaves]
+    given = [recorder.placeholder(t, "inputs_1").requires_grad_(gradients and t.is_floating_point()) for t in leaves]
     # Leaves of autograd's own graph: what `torch.func.vjp` computes, which imports the compiler.
     with torch.set_grad_enabled(gradients):
         with recorder:
@@ -181,30 +227,9 @@ def record(function: Callable[..., Any], inputs: Any, gradients: bool, further: 
         if gradients:
             grad_out = [recorder.placeholder(t, "grad_out_1") for t in found]
             with recorder:
-                found += _gradients(found, given, grad_out)
+                found += gradients_of(found, given, grad_out)
     recorder.graph.output([recorder.node(t) for t in found])
     return recorder.graph
-
-
-class _Seed(torch.autograd.Function):
-    """One number with given gradients: handed any, `torch.autograd.grad` imports the compiler."""
-
-    @staticmethod
-    def forward(ctx: Any, grad_out: list[Tensor], *tensors: Tensor) -> Tensor:
-        ctx.grad_out = grad_out
-        return tensors[0].new_empty(())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return None, *ctx.grad_out
-
-
-def _gradients(found: list[Tensor], given: list[Tensor], grad_out: list[Tensor]) -> list[Tensor]:
-    if not any(t.requires_grad for t in found):
-        return [torch.zeros_like(t) for t in given]
-    seed: Any = _Seed.apply(grad_out, *found)
-    grads = torch.autograd.grad(seed, given, create_graph=True, allow_unused=True)
-    return [torch.zeros_like(t) if g is None else g for t, g in zip(given, grads, strict=True)]
 
 
 @functools.cache

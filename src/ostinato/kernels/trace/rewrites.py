@@ -3,7 +3,6 @@
 Each is written as one would write it in PyTorch. Where it gives NotImplemented the operation stays as it is.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ..ir.graph import MOST
+from .elementary import ELEMENTARY, scaled
+from .functions import running
 
-SYNONYMS: dict[Any, Callable[..., Any]] = {}
+SYNONYMS: dict[Any, Callable[..., Any]] = {**ELEMENTARY}
 _ATEN = torch.ops.aten
 
 
@@ -38,8 +39,21 @@ def _hardtanh(x: Tensor, low: float = -1, high: float = 1) -> Tensor:
 @_says(torch.ops.prims.var.default)
 def _var(x: Tensor, axes: list[int], correction: float = 1.0) -> Tensor:
     count = math.prod(x.shape[axis] for axis in axes)
-    off = x - torch.sum(x, axes, True) * (1 / count)
-    return torch.sum(off * off, axes) * (1 / (count - correction))
+    off = x - torch.sum(x, axes, True) / count
+    return torch.sum(off * off, axes) / (count - correction)
+
+
+@_says(_ATEN.std.correction)
+def _std(x: Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> Tensor:
+    axes = [*range(x.dim())] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    count = math.prod(x.shape[axis] for axis in axes)
+    off = x - torch.sum(x, axes, True) / count
+    before, after = scaled(torch.amax(torch.abs(off), axes, True))
+    off = off * before
+    after = after if keepdim else torch.amax(after, axes)
+    return (
+        torch.sqrt(torch.sum(off * off, axes, keepdim) / (count - (1.0 if correction is None else correction))) * after
+    )
 
 
 @_says(_ATEN.native_group_norm.default)
@@ -63,76 +77,18 @@ def _hardsigmoid_backward(grad: Tensor, x: Tensor) -> Tensor:
 
 @_says(_ATEN.cumsum.default)
 def _cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Any:
-    if dtype not in (None, x.dtype) or x.shape[dim] > MOST:
-        return NotImplemented
-    return torch.cat([*itertools.accumulate(x.split(1, dim))], dim)
+    return NotImplemented if dtype not in (None, x.dtype) else running(x, dim, torch.add, torch.sum)
+
+
+@_says(_ATEN.softshrink.default)
+def _softshrink(x: Tensor, width: float = 0.5) -> Tensor:
+    # In the middle a zero of the sign of x, and NaN where x is.
+    return torch.where(x > width, x - width, torch.where(x < -width, x + width, x * 0.0))
 
 
 @_says(_ATEN.softshrink_backward.default, _ATEN.hardshrink_backward.default)
 def _shrink_backward(grad: Tensor, x: Tensor, width: float) -> Tensor:
     return torch.where((x >= -width) & (x <= width), 0.0, grad)
-
-
-@_says(_ATEN.tan.default)
-def _tan(x: Tensor) -> Tensor:
-    return torch.sin(x) / torch.cos(x)
-
-
-@_says(_ATEN.asin.default)
-def _asin(x: Tensor) -> Tensor:
-    return torch.atan(x / torch.sqrt((1 - x) * (1 + x)))
-
-
-@_says(_ATEN.acos.default)
-def _acos(x: Tensor) -> Tensor:
-    return 2 * torch.atan(torch.sqrt((1 - x) / (1 + x)))
-
-
-@_says(_ATEN.atan2.default)
-def _atan2(y: Tensor, x: Tensor) -> Tensor:
-    angle = torch.atan(y / x)
-    turned = torch.where(x < 0, angle + torch.where(y < 0, -math.pi, math.pi), angle)
-    return torch.where((x == 0) & (y == 0), 0.0, turned)
-
-
-@_says(_ATEN.sinh.default)
-def _sinh(x: Tensor) -> Tensor:
-    return (torch.expm1(x) - torch.expm1(-x)) * 0.5
-
-
-@_says(_ATEN.cosh.default)
-def _cosh(x: Tensor) -> Tensor:
-    return (torch.exp(x) + torch.exp(-x)) * 0.5
-
-
-@_says(_ATEN.log2.default)
-def _log2(x: Tensor) -> Tensor:
-    return torch.log(x) * (1 / math.log(2))
-
-
-@_says(_ATEN.log10.default)
-def _log10(x: Tensor) -> Tensor:
-    return torch.log(x) * (1 / math.log(10))
-
-
-@_says(_ATEN.exp2.default)
-def _exp2(x: Tensor) -> Tensor:
-    return torch.pow(2.0, x)
-
-
-@_says(_ATEN.hypot.default)
-def _hypot(x: Tensor, y: Tensor) -> Tensor:
-    return torch.sqrt(x * x + y * y)
-
-
-@_says(_ATEN.ceil.default)
-def _ceil(x: Tensor) -> Tensor:
-    return -torch.floor(-x)
-
-
-@_says(_ATEN.trunc.default)
-def _trunc(x: Tensor) -> Tensor:
-    return torch.where(x < 0, -torch.floor(-x), torch.floor(x))
 
 
 @_says(_ATEN.linalg_vector_norm.default)
@@ -159,7 +115,7 @@ def _place(x: Tensor, most: Tensor, dim: int, keepdim: bool) -> Tensor:
     """The first place where x is `most`, which kept its axis."""
     size = x.shape[dim]
     places = torch.arange(size, device=x.device).view(-1, *[1] * (-dim % x.dim() - 1 if dim < 0 else x.dim() - dim - 1))
-    return size - torch.amax(torch.where(x == most, size - places, 0), dim, keepdim)
+    return size - torch.amax(torch.where((x == most) | (x != x), size - places, 0), dim, keepdim)
 
 
 @_says(_ATEN.max.dim)
@@ -201,7 +157,9 @@ def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
 
 
 @_says(_ATEN.flip.default)
-def _flip(x: Tensor, dims: Sequence[int]) -> Tensor:
+def _flip(x: Tensor, dims: Sequence[int]) -> Any:
+    if any(x.shape[dim] > MOST for dim in dims):
+        return NotImplemented
     for dim in dims:
         x = torch.cat(x.split(1, dim)[::-1], dim)
     return x

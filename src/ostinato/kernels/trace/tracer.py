@@ -19,6 +19,7 @@ from ..._torch import TorchDispatchMode, pytree
 from ...matching import Mismatch, matched, must_be_tensor
 from ..table import Unsupported
 from .batch import batch_as_number, without_batch
+from .functions import Said
 from .make_fx import FURTHER, Step, trace_by_make_fx
 from .nodes import name_of
 from .recorder import record
@@ -104,7 +105,8 @@ def _built_alike(step: Step) -> Step:
 
     def alike(drive: Any, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
         try:
-            out, after = step(drive, state, *weights)
+            with Said():
+                out, after = step(drive, state, *weights)
             must_be_tensor(out)
             return out, matched(after, state, "the state after the step", "the state before it")
         except Mismatch as error:

@@ -113,6 +113,28 @@ def v_pow(b: VectorBuilder, x: Any, y: Any) -> Any:
     return _each(b, "pow" if b.wide else "powf", x, y)
 
 
+@emits("vec", *_V)
+def v_fmod(b: VectorBuilder, x: Any, y: Any) -> Any:
+    return _each(b, "fmod" if b.wide else "fmodf", x, y)
+
+
+@emits("vec", *_V)
+def v_copysign(b: VectorBuilder, x: Any, y: Any) -> Any:
+    return b.llvm("copysign", x, y)
+
+
+def _of_library(name: str) -> None:
+    def body(b: VectorBuilder, x: Any) -> Any:
+        return _each(b, name if b.wide else f"{name}f", x)
+
+    body.__name__ = f"v_{name}"
+    emits(*_V)(body)
+
+
+for _name in ("log2", "log10", "erfc"):
+    _of_library(_name)
+
+
 @emits(*_V)
 def v_erf(b: VectorBuilder, x: Any) -> Any:
     if b.wide:
