@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from ostinato.kernels.cpu.derived import Derived, together
-from ostinato.kernels.cpu.direction import Options
-from ostinato.kernels.lower.elementary import ELEMENTARY
-from ostinato.kernels.lower.synonyms import SYNONYMS
 from test_emit import compare
-from test_lower import lowered
 from torch import Tensor
 from torch.nn import functional as F
 
-from ostinato.kernels.lower import Outside, read, trace
+from graph_machine import lowered
+from ostinato.kernels.lower.lower import lower
+from ostinato.kernels.scan.program import Options
+from ostinato.kernels.scan.scan_kernel import ScanKernel, together
+from ostinato.kernels.table import Unsupported
+from ostinato.kernels.trace.elementary import ELEMENTARY
+from ostinato.kernels.trace.rewrites import SYNONYMS
+from ostinato.kernels.trace.tracer import trace
 from ostinato.recurrence import Recurrence
 from plain_machine import Plain
 
@@ -231,7 +233,7 @@ def test_weights_of_truths_and_whole_numbers() -> None:
     x, start = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), torch.randn(2, 4, dtype=torch.float64)
     out = torch.stack([w.out for w in recurrence.walk(x, start, *weights)], 1)
     (want,) = torch.autograd.grad(out.sum(), x)
-    kernel, rows = Derived(recurrence, x[0, 0].detach(), start[0], weights, Plain(4)), [x.detach()]
+    kernel, rows = ScanKernel(recurrence, x[0, 0].detach(), start[0], weights, Plain(4)), [x.detach()]
     ((got, _, kept),) = together(Plain(4), [kernel.forward(rows, [start], weights, Options(), True)])
     cots = [torch.ones_like(got), [torch.zeros_like(start)]]
     (groups,) = together(Plain(4), [kernel.backward(rows, [start], weights, Options(), kept, *cots)])
@@ -241,5 +243,5 @@ def test_weights_of_truths_and_whole_numbers() -> None:
 
 def test_an_output_of_another_dtype_is_refused() -> None:
     row = torch.zeros(4, dtype=torch.float64)
-    with pytest.raises(Outside, match="its output is float32 in a step of float64"):
-        read(trace(lambda d, s: ((d > 0).sum(-1, keepdim=True) * 0.1, s), row, row, []))
+    with pytest.raises(Unsupported, match="its output is float32 in a step of float64"):
+        lower(trace(lambda d, s: ((d > 0).sum(-1, keepdim=True) * 0.1, s), row, row, []))

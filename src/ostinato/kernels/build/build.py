@@ -8,8 +8,9 @@ from ..passes.legalise import Placed
 from ..passes.plan import Plan
 from ..passes.schedule import Loop, Stage
 from . import input_product
-from .fused_loop import fused_loop, multiply
+from .fused_loop import fused_loop
 from .layout import Layout
+from .product import multiply
 from .program import Program, StepProgram
 from .time_loop import HEAD, TimeLoop
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence, Set
 
 from ..ir.buffers import SUMS, Buffer, Target
 from ..ir.expressions import (
-    Base,
     Binary,
     Expr,
     Float,
@@ -24,10 +23,9 @@ from ..ir.expressions import (
     Spread,
     Type,
     Var,
-    offset,
 )  # fmt: skip
 from ..ir.graph import Node
-from ..ir.loops import Assign, For, Matrix, Multiply, Scatter, Statement, Store, StoreVector
+from ..ir.loops import Assign, For, Scatter, Statement, Store, StoreVector
 from ..ir.ops import EXPENSIVE, LEAVES, OPS, REDUCTIONS
 from ..passes.legalise import accumulates, lies, strides_of
 from ..passes.schedule import Loop
@@ -44,23 +42,6 @@ def fused_loop(layout: Layout, loop: Loop, staged: Set[Node]) -> For | None:
         staged: what the loops of all stages compute.
     """
     return _FusedLoop(layout, loop, staged).built()
-
-
-def multiply(layout: Layout, n: Node, packed: Buffer) -> Statement:
-    """The product of the block's rows with a matrix; of several rows each, row of the batch by row."""
-    factor = n.args[0]
-    a, c = layout.base(factor), layout.base(n)
-    layout.use(packed)
-    columns = layout.plan.reading.matrices[n.attr].meta["val"].shape[1]
-    if n.width == columns:
-        sides = [Matrix(offset(Base(t.buffer), t.at), layout.stride(t.buffer)) for t in (a, c)]
-        return Multiply(ROWS, Int(n.width), Int(factor.width), sides[0], Base(packed), sides[1])
-    rows = n.width // columns
-    depth = factor.width // rows
-    sides = [Matrix(offset(Row(t.buffer), t.at), Int(width)) for t, width in ((a, depth), (c, columns))]
-    pointers = [Assign(Row(buffer), layout.row(buffer)) for buffer in dict.fromkeys((a.buffer, c.buffer))]
-    product = Multiply(Int(rows), Int(columns), Int(depth), sides[0], Base(packed), sides[1], exact=True)
-    return For(ROW, ROWS, (*pointers, product))
 
 
 class _FusedLoop:
