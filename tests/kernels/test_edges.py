@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from graph_machine import lowered
 from ostinato.kernels.lower.lower import lower
-from ostinato.kernels.scan.program import Options
-from ostinato.kernels.scan.scan_kernel import ScanKernel, together
+from ostinato.kernels.scan.gradients import backward
+from ostinato.kernels.scan.program import Options, together
+from ostinato.kernels.scan.scan_kernel import ScanKernel
 from ostinato.kernels.table import Unsupported
 from ostinato.kernels.trace.elementary import ELEMENTARY
 from ostinato.kernels.trace.rewrites import SYNONYMS
@@ -236,7 +237,7 @@ def test_weights_of_truths_and_whole_numbers() -> None:
     kernel, rows = ScanKernel(recurrence, x[0, 0].detach(), start[0], weights, Plain(4)), [x.detach()]
     ((got, _, kept),) = together(Plain(4), [kernel.forward(rows, [start], weights, Options(), True)])
     cots = [torch.ones_like(got), [torch.zeros_like(start)]]
-    (groups,) = together(Plain(4), [kernel.backward(rows, [start], weights, Options(), kept, *cots)])
+    (groups,) = together(Plain(4), [backward(kernel, rows, [start], weights, Options(), kept, *cots)])
     torch.testing.assert_close(got, out.detach())
     torch.testing.assert_close(groups[0][0], want)
 
