@@ -174,3 +174,15 @@ def test_what_dynamo_does_not_look_into():
     x = torch.ones(2)
     got = torch.compile(lambda x: opaque(x) + 1, backend="eager", fullgraph=True)(x)
     torch.testing.assert_close(got, x.sin() + 1)
+
+
+def test_onednn_says_whether_it_has_bfloat16():
+    """Oracle: torch's own LSTM under autocast, which raises where it has none."""
+    x, lstm = torch.randn(4, 9, 16), nn.LSTM(16, 32, batch_first=True)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            lstm(x)
+        runs = True
+    except RuntimeError:
+        runs = False
+    assert runs == _torch.onednn_has_bfloat16()

@@ -28,6 +28,11 @@ def is_wrapped(t: Tensor) -> bool:
     return is_functorch_wrapped_tensor(t)
 
 
+def onednn_has_bfloat16() -> bool:
+    """Whether oneDNN has primitives of bfloat16 on this processor; without, an LSTM under autocast raises. Since 2.10."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def in_jit_trace() -> bool:
     """Whether torch.jit.trace records: torch.jit.is_tracing warns and is no part of compiled graphs. Since 2.10."""
     return torch._C._get_tracing_state() is not None

@@ -26,7 +26,7 @@ def meaning(op: str, *numbers: float) -> float:
     assert function is not None
     with np.errstate(all="ignore"):
         peer = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "expm1": np.expm1,
-                "div": np.divide}  # fmt: skip
+                "div": np.divide, "log2": np.log2, "log10": np.log10, "fmod": np.fmod}  # fmt: skip
         if op in peer:
             return float(peer[op](*map(np.float64, numbers)))
         if op == "pow" and not math.isinf(numbers[0]):  # of which NumPy's has no root

@@ -27,7 +27,8 @@ def test_single_numbers_mean_what_the_table_says(name: str) -> None:
     assert op.arity is not None
     assert op.meaning is not None
     for number, x in enumerate(PLACES):
-        args = [abs(x) if name in ("log", "sqrt", "pow") else x, *PLACES[number - 1 :: -1], *PLACES][: op.arity]
+        domain = abs(x) if name in ("log", "log2", "log10", "sqrt", "pow") else x
+        args = [domain, *PLACES[number - 1 :: -1], *PLACES][: op.arity]
         source = SCALAR[name].format(*(f"({a!r})" for a in args))
         assert math.isclose(eval(source, {"math": math}), op.meaning(*args), rel_tol=1e-12), (name, args)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_cpu_team import FORKS, in_child
+from test_thread_team import FORKS, in_child
 
 from ostinato import kernels
 from ostinato.cells import GRU

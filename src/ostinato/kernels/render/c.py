@@ -42,6 +42,8 @@ OPERATIONS = {
     "eq": "(float)({} == {})", "ne": "(float)({} != {})", "where": "({} != 0.0f ? {} : {})", "abs": "fabsf({})",
     "floor": "floorf({})", "round": "nearbyintf({})", "log": "logf({})", "sqrt": "sqrtf({})", "erf": "erff({})",
     "expm1": "expm1f({})", "sin": "sinf({})", "cos": "cosf({})", "atan": "atanf({})", "pow": "powf({}, {})",
+    "log2": "log2f({})", "log10": "log10f({})", "erfc": "erfcf({})", "fmod": "fmodf({}, {})",
+    "copysign": "copysignf({}, {})",
 }  # fmt: skip
 CALLED = ("relu", "sign", "maximum", "minimum", "exp", "tanh", "sigmoid")  # functions of c_math.py
 ACROSS = ("sum", "amax")  # of one number: that number

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ..._torch import in_jit_trace, in_transform
+from ..._torch import in_jit_trace, in_transform, onednn_has_bfloat16
 from ..table import Affine, kernel
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -38,6 +38,15 @@ def refuses(
         return "the batch is empty"
     if in_transform():
         return "inside a torch.func transform only the reference can be differentiated further"
+    return None
+
+
+def refuses_lstm(drive: Any, state: Sequence[Tensor], *weights: Tensor, **options: Any) -> str | None:
+    if (why := refuses(drive, state, *weights, **options)) is not None or drive.x.device.type != "cpu":
+        return why
+    mixed = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if mixed and not onednn_has_bfloat16():
+        return "oneDNN has no LSTM of bfloat16 for this processor"
     return None
 
 
@@ -101,7 +110,7 @@ def _finish(out: Tensor, final: list[Tensor], start: Sequence[Tensor], lengths: 
     return out, leaves
 
 
-@kernel("lstm", "aten", refuses)
+@kernel("lstm", "aten", refuses_lstm)
 def lstm(drive: Affine, state: Sequence[Tensor], w_rec: Tensor, *, lengths=None, resets=None, initial=None):
     h, c = (s[None].contiguous() for s in state)
     out, *final = _run(torch.lstm, drive, (h, c), [w_rec, torch.zeros_like(w_rec[:, 0])], lengths)
