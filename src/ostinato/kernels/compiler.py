@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .build.build import build
+from .build.build import Stages, build, build_stages
 from .build.program import Program
 from .ir import verify
 from .ir.buffers import Buffer, Kind
@@ -122,11 +122,21 @@ def compile_direction(planned: Plan, name: str, lanes: int, inputs: Mapping[int,
     # are kept, stays what it was.
     place_copies = name != "inference" or not planned.reading.trace.grad_out
     roots, widths = planned.roots(name), planned.state_widths
-    placed = legalise(planned.reading.graph, roots, widths, lanes, place_copies)
+    again = _again(planned, lanes) if name == "backward" and planned.segment else None
+    top = again.layout.scratch.top if again else 0
+    placed = legalise(planned.reading.graph, roots, widths, lanes, place_copies, top)
     if VERIFY:
         verify.graph(placed.roots)
     stages = tuple(schedule(placed.roots))
-    program = build(planned, placed, stages, name, lanes, inputs)
+    program = build(planned, placed, stages, name, lanes, inputs, again)
     if VERIFY:
         verify.function(program.function)
     return Direction(name, placed, stages, program, render(program.function))
+
+
+def _again(planned: Plan, lanes: int) -> Stages:
+    """The stages of forward that backward computes again."""
+    placed = legalise(planned.reading.graph, planned.roots("again"), planned.state_widths, lanes)
+    if VERIFY:
+        verify.graph(placed.roots)
+    return build_stages(planned, placed, schedule(placed.roots), lanes)

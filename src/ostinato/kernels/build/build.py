@@ -12,21 +12,33 @@ from .fused_loop import fused_loop
 from .layout import Layout
 from .product import multiply
 from .program import Program, StepProgram
+from .segment_loop import SegmentLoop, Stages
 from .time_loop import HEAD, TimeLoop
 
 
+def build_stages(plan: Plan, placed: Placed, stages: Sequence[Stage], lanes: int) -> Stages:
+    """The stages of forward, to be computed inside backward."""
+    layout = Layout(plan, placed, False, lanes, {})
+    return Stages(layout, _stages(layout, stages))
+
+
 def build(
-    plan: Plan, placed: Placed, stages: Sequence[Stage], direction: str, lanes: int, inputs: Mapping[int, int]
-) -> Program:
+    plan: Plan, placed: Placed, stages: Sequence[Stage], direction: str, lanes: int, inputs: Mapping[int, int],
+    again: Stages | None = None,
+) -> Program:  # fmt: skip
     """The program of a direction.
 
     Args:
         inputs: features of x, by the number of each leaf of the drive that is made inside.
+        again: of backward, where the steps of a segment are computed again; `placed` leaves its scratch alone.
     """
     leaves = {Buffer(Kind.DRIVE, i): features for i, features in inputs.items()}
-    layout = Layout(plan, placed, direction == "backward", lanes, leaves)
+    layout = Layout(plan, placed, direction == "backward", lanes, leaves, again and again.layout)
     body = _stages(layout, stages)
-    loop = TimeLoop(layout)
+    if again:
+        loop: TimeLoop = SegmentLoop(layout, again)
+    else:
+        loop = TimeLoop(layout, checks=direction == "forward" and plan.segment > 0)
     # An odd number of vectors: rows spread over the cache's sets.
     vectors = layout.scratch.top // lanes
     room = (vectors + 1 - vectors % 2) * lanes

@@ -16,15 +16,19 @@ class Layout:
 
     Args:
         inputs: features of x, for each leaf of the drive that is its product with a matrix, made as it is wanted.
+        like: another layout of the same kernel, whose weights have the same names.
     """
 
-    def __init__(self, plan: Plan, placed: Placed, reverse: bool, lanes: int, inputs: Mapping[Buffer, int]) -> None:
+    def __init__(
+        self, plan: Plan, placed: Placed, reverse: bool, lanes: int, inputs: Mapping[Buffer, int],
+        like: "Layout | None" = None,
+    ) -> None:  # fmt: skip
         self.plan, self.placed, self.reverse, self.inputs = plan, placed, reverse, inputs
         self.scratch = Scratch(lanes, placed.top)
         self.place = dict(placed.place)
         self.used: dict[Buffer, None] = {}
-        self.vectors: dict[Node, Buffer] = {}
-        self.tables: dict[Node, Buffer] = {}
+        self.vectors: dict[Node, Buffer] = {} if like is None else like.vectors
+        self.tables: dict[Node, Buffer] = {} if like is None else like.tables
 
     @property
     def lanes(self) -> int:
@@ -82,7 +86,7 @@ class Layout:
         """How far a row of the batch is from the next one."""
         if buffer.kind is Kind.STATE and self.reverse:
             return RowStride(buffer)
-        if buffer.kind.extent is Extent.SCRATCH:
+        if buffer.kind.extent is Extent.SCRATCH or buffer in self.plan.held:
             return LD
         if buffer in self.inputs:
             return PART * self.scratch.whole(self.plan.sequences[buffer])

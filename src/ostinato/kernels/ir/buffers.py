@@ -13,6 +13,7 @@ class Extent(Enum):
     """Along what an array lies."""
 
     PER_STEP = "[B, T, width]"
+    PER_SEGMENT = "[B, segments, width]"
     PER_ROW = "[B, width]"
     WEIGHT = "the same for all rows and steps"
     SCRATCH = "of a job's own: rows of a block"
@@ -28,6 +29,7 @@ class Kind(Enum):
     HISTORY = "hist", Extent.PER_STEP, "forward", "backward"  # state `number` after each step, where it is no output
     SAVED = "saved", Extent.PER_STEP, "forward", "backward"  # expensive values of forward, side by side
     KEPT = "kept", Extent.PER_STEP, "forward backward", "backward"  # a factor of a matrix's gradient
+    CHECKPOINT = "check", Extent.PER_SEGMENT, "forward", "backward"  # state `number` before each segment of steps
     # States in the scratch. `NEXT` is the state after the step, or in backward its gradient before it.
     STATE = "state", Extent.SCRATCH, "forward backward", "forward backward"
     NEXT = "next", Extent.SCRATCH, "forward backward", "forward backward"

@@ -56,14 +56,20 @@ class Placed:
 
 
 def legalise(
-    graph: Graph, roots: Iterable[Root], state_widths: Sequence[int], lanes: int, place_copies: bool = True
+    graph: Graph,
+    roots: Iterable[Root],
+    state_widths: Sequence[int],
+    lanes: int,
+    place_copies: bool = True,
+    top: int = 0,
 ) -> Placed:
     """The same rows, by other nodes of the graph where need be.
 
     Args:
+        top: numbers of a row's scratch that are taken.
         place_copies: whether a factor that lies in no row is given room here, or by the loop that needs it.
     """
-    scratch = Scratch(lanes)
+    scratch = Scratch(lanes, top)
     slots = tuple((scratch.take(width), scratch.take(width)) for width in state_widths)
     work = _Legaliser(graph, scratch)
     stored = [work.root(*root, state_widths) for root in roots]

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import fx
 
@@ -14,6 +15,8 @@ from ..ir.ops import EXPENSIVE, LEAVES, POINTWISE, REDUCTIONS
 from ..lower.step_graph import StepGraph
 
 Root = tuple[Node, Target]
+MUCH = 2  # times as many numbers a step as all drives, outputs and their gradients: then forward keeps few steps
+SEGMENT = 1 << 16  # numbers of a segment that a core's cache holds beside the states
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Plan:
     totals: tuple[tuple[fx.Node, int, int], ...]  # (gradient, offset in the sums, width)
     history: Mapping[int, Buffer]  # state -> array that holds it after each step
     forward_arrays: tuple[Buffer, ...]  # written by forward, read by backward
+    # Steps of which backward computes the forward values again, from the state before the first; 0: all are kept.
+    segment: int = 0
+    held: Mapping[Buffer, int] = field(default_factory=dict)  # what is kept of a segment's steps alone -> width
 
     @property
     def state_widths(self) -> list[int]:
@@ -47,18 +53,30 @@ class Plan:
     def drive_widths(self) -> list[int]:
         return [width_of(value) for value in self.reading.ddrive]
 
+    def size_of(self, array: Buffer, rows: int, steps: Any) -> tuple[Any, ...]:
+        """The sizes of an array that a direction makes, for so many rows of the batch and steps."""
+        if array.kind is Kind.CHECKPOINT:
+            return rows, -(-steps // self.segment), self.state_widths[array.number]
+        return rows, steps, self.sequences[array]
+
     @property
     def sums(self) -> int:
         return sum(width for _, _, width in self.totals)
 
     def roots(self, direction: str) -> list[Root]:
-        """What a direction stores; "inference" is forward that keeps nothing."""
+        """What a direction stores: "inference" is forward that keeps nothing, "again" forward inside backward."""
         if direction == "inference":
             return [(n, target) for n, target in self.forward if target.buffer.kind in (Kind.OUT, Kind.NEXT)]
+        if direction == "again":
+            return [(n, t) for n, t in self.forward if t.buffer.kind is Kind.NEXT or t.buffer in self.held]
+        if direction == "forward":
+            return [(n, target) for n, target in self.forward if target.buffer not in self.held]
         return list(self.backward if direction == "backward" else self.forward)
 
     def read_by_backward(self, array: Buffer) -> bool:
         """Whether backward, or a gradient of a matrix, wants an array that comes from outside."""
+        if self.segment and array.kind is Kind.DRIVE:
+            return True
         nodes = ancestors(node for node, _ in self.backward)
         factors = {factor.array for _, *pair, _ in self.products for factor in pair}
         return array in factors or any(n.op == "in" and n.attr == (array.kind.label, array.number) for n in nodes)
@@ -80,10 +98,26 @@ def plan(reading: StepGraph) -> Plan:
     factors = [factor.array for _, *pair, _ in products for factor in pair if factor.array == OUT]
     arrays = [*dict.fromkeys([*(history[i] for i in sorted(reread.before)), *factors]), *kept]
     arrays += [SAVED][: reread.saved_width]
+    held = _held(reading, planner.sequences, products, history)
+    if held:
+        checks = [Buffer(Kind.CHECKPOINT, i) for i in range(len(reading.new_state))]
+        arrays = [*(array for array in arrays if array not in held), *checks]
+    sequences = {array: width for array, width in planner.sequences.items() if array not in held}
+    segment = min(64, max(4, SEGMENT // sum(held.values()))) if held else 0
     return Plan(
-        reading, planner.sequences, tuple(planner.forward), tuple(planner.backward), products, totals, history,
-        tuple(arrays),
+        reading, sequences, tuple(planner.forward), tuple(planner.backward), products, totals, history, tuple(arrays),
+        segment, held,
     )  # fmt: skip
+
+
+def _held(
+    reading: StepGraph, sequences: Mapping[Buffer, int], products: Iterable[Any], history: Mapping[int, Buffer]
+) -> dict[Buffer, int]:
+    """What forward would keep of every step, where that is much more than all that goes in and out."""
+    late = {history[f.array.number] for _, *pair, _ in products for f in pair if f.before}
+    kept = {a: w for a, w in sequences.items() if a.kind in (Kind.HISTORY, Kind.SAVED)}
+    others = sum(w for a, w in sequences.items() if a not in kept)
+    return kept if sum(kept.values()) > MUCH * others and not late & set(kept) else {}
 
 
 def side_by_side(value: Value, stores: Mapping[Node, Iterable[Target]]) -> Target | None:

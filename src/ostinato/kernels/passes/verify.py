@@ -28,11 +28,12 @@ def verify_plan(plan: Plan) -> None:
         MalformedError: something in it is wrong.
     """
     leaves = _leaves(plan.reading) | {("after", i) for i in plan.history}
-    saved = plan.sequences.get(SAVED, 0)
+    widths = {**plan.sequences, **plan.held}
+    saved = widths.get(SAVED, 0)
     verify.graph((n for n, _ in plan.forward), leaves, 0)
     verify.graph((n for n, _ in plan.backward), leaves, saved)
     for n, target in (*plan.forward, *plan.backward):
-        width = plan.sequences.get(target.buffer)
+        width = widths.get(target.buffer)
         if width is not None and target.at + n.width > width:
             raise verify.MalformedError(f"{n} at {target} ends past the {width} numbers of its array")
 

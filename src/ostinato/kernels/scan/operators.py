@@ -97,7 +97,7 @@ def _(
 ) -> list[Tensor]:  # fmt: skip
     plan = find(kernel).plan
     names = [OUT, *(name for name in plan.forward_arrays if keep and name != OUT)]
-    out, *kept = (drive[0].new_empty(*drive[0].shape[:2], plan.sequences[name]) for name in names)
+    out, *kept = (drive[0].new_empty(*plan.size_of(name, *drive[0].shape[:2])) for name in names)
     return [out, *(s.new_empty(s.shape) for s in start), *kept]
 
 

@@ -160,8 +160,11 @@ class ScanKernel:
 
     def sequence_arrays(self, direction: Direction, arrays: Arrays, lengths: Tensor | None, *size: int) -> None:
         """The arrays over time that the direction writes; zero where rows have ended."""
-        names = [name for name in direction.program.arrays if name in self.plan.sequences and name not in arrays]
-        made = {name: self.executor.empty(*size, self.plan.sequences[name]) for name in names}
+        names = [
+            name for name in direction.program.arrays
+            if (name in self.plan.sequences or name.kind is Kind.CHECKPOINT) and name not in arrays
+        ]  # fmt: skip
+        made = {name: self.executor.empty(*self.plan.size_of(name, *size)) for name in names}
         if lengths is not None:
-            self.executor.clear([*made.values()], lengths)
+            self.executor.clear([array for name, array in made.items() if name in self.plan.sequences], lengths)
         arrays |= made
