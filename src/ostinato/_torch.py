@@ -29,7 +29,7 @@ def is_wrapped(t: Tensor) -> bool:
 
 
 def onednn_has_bfloat16() -> bool:
-    """Whether oneDNN has primitives of bfloat16 on this processor; without, an LSTM under autocast raises. Since 2.10."""
+    """Whether oneDNN has primitives of bfloat16 here; without, an LSTM under autocast raises. Since 2.10."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
