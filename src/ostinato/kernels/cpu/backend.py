@@ -11,7 +11,8 @@ from torch import Tensor
 from ... import tree
 from ..._torch import in_forward_mode, in_jit_trace, in_transform
 from ..scan.executors import EXECUTORS
-from ..table import ANY, Call, inputs, kernel
+from ..table import ANY, Call, inputs, is_affine, kernel
+from ..table import leaves as drive_leaves
 from .runtime.pristine_builtins import own_functions
 
 # Steps below which no derived kernel is chosen: to pack its weights, or to compile it, costs more than it saves.
@@ -48,6 +49,8 @@ def refuses(
     driven = inputs(drive)
     if any(t.ndim < 2 or t.shape[:2] != driven[0].shape[:2] for t in driven):
         return "its drive must be [B, T, ...], with the same rows and steps in all leaves"
+    if any(is_affine(leaf) and leaf.x.ndim != 3 for leaf in drive_leaves(drive)):
+        return "what its drive is a product with must be [B, T, features]"
     if 0 in leaves[0].shape[:2]:
         return "the batch is empty"
     with own_functions() if torch.compiler.is_exporting() else nullcontext():
