@@ -28,7 +28,9 @@ def test_a_stack_refuses_what_is_no_layer():
 
 def test_a_stack_refuses_the_state_of_another_stack():
     small, large = Stack(GRU(5, 5)), Stack(GRU(5, 5), GRU(5, 5))
-    with pytest.raises(ValueError, match="2 parts, so 2 states, not 1"):
+    with pytest.raises(
+        ValueError, match=r"the state is \(GRUState\(h\),\), and the initial one of this Stack is \(GRUState\(h\), GRU"
+    ):
         large(torch.randn(2, 3, 5), small.initial_state(2))
 
 
