@@ -131,6 +131,19 @@ def test_a_folder_above_that_others_can_write_is_not_trusted(home: Path, tmp_pat
         above.chmod(0o700)
 
 
+def owned(monkeypatch: pytest.MonkeyPatch, folder: Path, user: int | None = None, group: int | None = None) -> None:
+    """Lets the system say that a folder is another user's or group's: only root can give one away."""
+    real = Path.stat
+
+    def told(path: Path, **options: bool) -> os.stat_result:
+        fields = list(real(path, **options))
+        if path == folder:
+            fields[4:6] = [fields[4] if user is None else user, fields[5] if group is None else group]
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(Path, "stat", told)
+
+
 @POSIX
 @pytest.mark.parametrize(("members", "trusted"), [([], True), (["me"], True), (["you"], False), (None, False)])
 def test_a_folder_above_that_a_group_can_write(
@@ -146,10 +159,7 @@ def test_a_folder_above_that_a_group_can_write(
     group = SimpleNamespace(gr_name="others" if members is None else "me", gr_mem=members or [])
     monkeypatch.setattr(grp, "getgrgid", lambda _: group)
     monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="me"))
-    if tmp_path.stat().st_gid == 0:
-        if os.getuid() != 0:
-            pytest.skip("files are of the group 0")
-        os.chown(tmp_path, -1, 12345)
+    owned(monkeypatch, tmp_path, group=12345)
     tmp_path.chmod(0o770)
     if trusted:
         assert plus(1).file
@@ -158,15 +168,13 @@ def test_a_folder_above_that_a_group_can_write(
 
 
 @POSIX
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give a folder away")
-def test_a_folder_above_of_somebody_else_is_not_trusted(home: Path, tmp_path: Path) -> None:
+def test_a_folder_above_of_somebody_else_is_not_trusted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plus(1)
     forget()
-    os.chown(tmp_path, 12345, -1)
-    try:
-        in_memory(f"{tmp_path}, a folder above it, belongs to another user")
-    finally:
-        os.chown(tmp_path, 0, -1)
+    owned(monkeypatch, tmp_path, user=12345)
+    in_memory(f"{tmp_path}, a folder above it, belongs to another user")
 
 
 def age(loaded: Loaded, days: float) -> None:

@@ -148,16 +148,19 @@ def test_a_clock_loses_no_tick(name: str) -> None:
         compare(count, torch.zeros(2, 60, 5, dtype=torch.float64), wide, [], Plain(4))
 
 
-@pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("numbers", ["ties", "NaN", "infinite", "-infinite", "zeros", "large", "small"])
+NUMBERS = ("ties", "NaN", "infinite", "-infinite", "zeros", "large", "small")
+# Torch's own gradient of these is NaN at infinities, also where the value has one.
+BOUNDED = ("prod", "cumprod", "logcumsumexp")
+CASES = [(name, n) for name in ROWS for n in NUMBERS if name not in BOUNDED or not n.endswith(("infinite", "large"))]
+
+
+@pytest.mark.parametrize(("name", "numbers"), CASES)
 def test_functions_of_a_row(name: str, numbers: str) -> None:
     x = {
         "ties": [1.0, 3.0, -2.0, 3.0, 0.5], "NaN": [1.0, NAN, 2.0, NAN, -INF], "infinite": [1.0, INF, 0.0, INF, 2.0],
         "-infinite": [-INF] * 5, "zeros": [0.0, 2.0, -0.0, 3.0, 1.0], "large": [1e200, -1e200, 3e200, 1.0, 2.0],
         "small": [1e-200, -1e-200, 3e-200, 0.0, 2e-200],
     }[numbers]  # fmt: skip
-    if name in ("prod", "cumprod", "logcumsumexp") and numbers.endswith(("infinite", "large")):
-        pytest.skip("torch's own gradient is NaN at infinities, also where the value has one")
     word = ROWS[name]
     lowered(step(lambda d, s: word(d) + 0.0 * s), torch.tensor([x, x[::-1]]).double(), torch.zeros(2, 5).double(), [])
 
