@@ -13,6 +13,7 @@ from ..ir.expressions import (
     Float,
     Fold,
     Gather,
+    Index,
     Int,
     Keep,
     Load,
@@ -84,13 +85,13 @@ class _FusedLoop:
         self.names[n] = Var(f"{letter}{len(self.names)}", kind)
         return self.names[n]
 
-    def _at(self, target: Target, strides: Sequence[int]) -> tuple[Row, Expr]:
+    def _at(self, target: Target, strides: Sequence[int]) -> tuple[Row, Index]:
         """Where a target lies at this place of the axes but the last, by how far the next one of each is."""
         self.rows[target.buffer] = None
-        at: Expr = Int(target.at)
+        at: Index = Int(target.at)
         for (index, _), stride in zip(self.outer, strides, strict=False):
             if stride:
-                at = at + (index * stride if stride != 1 else index)  # type: ignore[operator]
+                at = at + (index * stride if stride != 1 else index)
         return Row(target.buffer), at
 
     def _strides(self, n: Node) -> tuple[int, ...]:
@@ -147,18 +148,18 @@ class _FusedLoop:
         row, at = self._at(target, strides)
         lane = strides[-1] if strides else 1
         if lane != 1:
-            return Gather(row, at + LANE * lane, lane, self.count or Int(self.layout.lanes))  # type: ignore[operator]
-        return LoadVector(row, at + LANE, self.count)  # type: ignore[operator]
+            return Gather(row, at + LANE * lane, lane, self.count or Int(self.layout.lanes))
+        return LoadVector(row, at + LANE, self.count)
 
     def _put(self, n: Node, target: Target, value: Expr) -> None:
         strides = target.strides or strides_of(n.shape)
         row, at = self._at(target, strides)
         lane = strides[-1] if strides else 1
         if lane == 1:
-            self.body.append(StoreVector(row, at + LANE, value, self.count))  # type: ignore[operator]
+            self.body.append(StoreVector(row, at + LANE, value, self.count))
         else:
             left = self.count or Int(self.layout.lanes)
-            self.body.append(Scatter(row, at + LANE * lane, lane, value, left))  # type: ignore[operator]
+            self.body.append(Scatter(row, at + LANE * lane, lane, value, left))
 
     def _computed(self, n: Node) -> Expr:
         if n.op in ("copy", "spread"):
@@ -203,7 +204,7 @@ class _FusedLoop:
         for axis in range(len(self.loop.shape)):
             inner.append(0 if axis in n.attr else next(left))
         row, at = self._at(target, inner[:-1])
-        place: Expr = at + LANE  # type: ignore[operator]
+        place = at + LANE
         first = min(n.attr)
         zeros: Statement = self._vectors([StoreVector(row, place, Spread(Float(op.neutral)), self.count)])
         for axis in range(len(self.outer) - 1, first, -1):

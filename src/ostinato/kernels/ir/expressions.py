@@ -6,6 +6,7 @@ numbers beyond it.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from .buffers import Buffer
 
@@ -24,24 +25,24 @@ class Integer:
 
     __slots__ = ()
 
-    def __add__(self, other: "Expr | int") -> "Binary":
-        return Binary("+", self, expr(other))  # type: ignore[arg-type]
+    def __add__(self: Any, other: "Expr | int") -> "Binary":
+        return Binary("+", self, expr(other))
 
-    def __sub__(self, other: "Expr | int") -> "Binary":
-        return Binary("-", self, expr(other))  # type: ignore[arg-type]
+    def __sub__(self: Any, other: "Expr | int") -> "Binary":
+        return Binary("-", self, expr(other))
 
-    def __mul__(self, other: "Expr | int") -> "Binary":
-        return Binary("*", self, expr(other))  # type: ignore[arg-type]
+    def __mul__(self: Any, other: "Expr | int") -> "Binary":
+        return Binary("*", self, expr(other))
 
-    def __mod__(self, other: "Expr | int") -> "Binary":
-        return Binary("%", self, expr(other))  # type: ignore[arg-type]
+    def __mod__(self: Any, other: "Expr | int") -> "Binary":
+        return Binary("%", self, expr(other))
 
-    def __and__(self, other: "Expr | int") -> "Binary":
-        return Binary("&", self, expr(other))  # type: ignore[arg-type]
+    def __and__(self: Any, other: "Expr | int") -> "Binary":
+        return Binary("&", self, expr(other))
 
-    def is_(self, sign: str, other: "Expr | int") -> "Binary":
+    def is_(self: Any, sign: str, other: "Expr | int") -> "Binary":
         """A comparison: `x.is_("<=", 3)`."""
-        return Binary(sign, self, expr(other))  # type: ignore[arg-type]
+        return Binary(sign, self, expr(other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,7 @@ def offset(pointer: "Expr", by: "Expr | int") -> Offset:
     return Offset(pointer, expr(by))
 
 
+Index = Var | RowStride | Int | Binary  # what one adds to and multiplies
 Name = Var | Base | Row | RowStride
 Expr = (
     Name | Parameter | Int | Float | Binary | Choice | Address | Offset | Load | LoadVector | Gather | ToInt | Num
