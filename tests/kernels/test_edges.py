@@ -148,10 +148,10 @@ def test_a_clock_loses_no_tick(name: str) -> None:
         compare(count, torch.zeros(2, 60, 5, dtype=torch.float64), wide, [], Plain(4))
 
 
-NUMBERS = ("ties", "NaN", "infinite", "-infinite", "zeros", "large", "small")
+ROW_KINDS = ("ties", "NaN", "infinite", "-infinite", "zeros", "large", "small")
 # Torch's own gradient of these is NaN at infinities, also where the value has one.
 BOUNDED = ("prod", "cumprod", "logcumsumexp")
-CASES = [(name, n) for name in ROWS for n in NUMBERS if name not in BOUNDED or not n.endswith(("infinite", "large"))]
+CASES = [(name, n) for name in ROWS for n in ROW_KINDS if name not in BOUNDED or not n.endswith(("infinite", "large"))]
 
 
 @pytest.mark.parametrize(("name", "numbers"), CASES)

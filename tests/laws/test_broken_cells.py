@@ -82,6 +82,11 @@ def moving(n, h):
     return h, h.clone()
 
 
+def wrapping(self, x, state=None):
+    y, after = Sound.forward(self, x, state)
+    return y, (after,)
+
+
 def limping(self, x):
     """Wrong beyond 60 steps only, and right in each chunk of a split before it."""
     return self.w_in(x) * (0.9 if x.shape[1] > 60 else 1)
@@ -119,7 +124,12 @@ BROKEN = {
     "one number for all steps": (cell(emit=lambda self, out, x: out.sum((1, 2))), READ, r"y has shape \[1\]"),
     "state grows": (with_update(lambda n, h: (n, torch.cat([h, n], 1))), SIZE, r"\[1, 6\].* is .*\[1, 12\].* after 1"),
     "state in another dtype": (with_update(lambda n, h: (n, n.float())), SIZE, "float32"),
-    "state in another structure": (with_update(lambda n, h: (n, (n,))), SIZE, "began as a Tensor and is a tuple"),
+    "state in another structure": (
+        with_update(lambda n, h: (n, (n,))),
+        READ,
+        r"the state after the step is \(tensor,\)",
+    ),
+    "a forward of its own wraps the state": (cell(forward=wrapping), SIZE, "began as a Tensor and is a tuple"),
     "last step only": (cell(emit=lambda self, out, x: out[:, -1:]), SIZE, r"y has shape \[1, 1, 6\]"),
     "changes its input": (cell(drive=lambda self, x: self.w_in(x.mul_(0.9))), MUTATED, r"changed x \(a tensor of"),
     "changes its state": (with_update(moving), MUTATED, "changed state"),

@@ -29,7 +29,7 @@ from .passes.legalise import Placed, legalise
 from .passes.listing import listing, placed_listing, reading_listing, schedule_listing
 from .passes.plan import Plan, plan
 from .passes.schedule import Stage, schedule
-from .passes.verify import verify_plan, verify_reading
+from .passes.verify import verify_placed, verify_plan, verify_reading
 from .render.numba import render
 from .trace.tracer import Step, trace
 
@@ -126,7 +126,7 @@ def compile_direction(planned: Plan, name: str, lanes: int, inputs: Mapping[int,
     top = again.layout.scratch.top if again else 0
     placed = legalise(planned.reading.graph, roots, widths, lanes, place_copies, top)
     if VERIFY:
-        verify.graph(placed.roots)
+        verify_placed(placed)
     stages = tuple(schedule(placed.roots))
     program = build(planned, placed, stages, name, lanes, inputs, again)
     if VERIFY:
@@ -138,5 +138,5 @@ def _again(planned: Plan, lanes: int) -> Stages:
     """The stages of forward that backward computes again."""
     placed = legalise(planned.reading.graph, planned.roots("again"), planned.state_widths, lanes)
     if VERIFY:
-        verify.graph(placed.roots)
+        verify_placed(placed)
     return build_stages(planned, placed, schedule(placed.roots), lanes)

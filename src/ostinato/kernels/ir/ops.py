@@ -63,7 +63,7 @@ def _floor(x: float) -> float:
 
 
 def _sign(x: float) -> float:
-    return float((x > 0) - (x < 0))
+    return float(x > 0) - float(x < 0)
 
 
 def _truth(compare: Callable[[float, float], bool]) -> Callable[[float, float], float]:

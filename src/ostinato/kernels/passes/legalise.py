@@ -76,8 +76,9 @@ def legalise(
     for n in ancestors(stored):
         if n.op == "mm":
             work.gather(n, place_copies)
-        if n.op in ("view", "slice"):
-            work.lay(n.args[0])
+        elif n.op not in ("cat", "join"):
+            for a in n.args:
+                work.lay(a)
     new = {n: work.rewritten(n) for n in (*stored, *work.stores, *work.place)}
     stores = {new[n]: tuple(targets) for n, targets in work.stores.items()}
     place = {new[n]: target for n, target in work.place.items()}
@@ -111,14 +112,14 @@ class _Legaliser:
     new: dict[Node, Node] = field(default_factory=dict)
 
     def root(self, n: Node, target: Target, state_widths: Sequence[int]) -> Node:
-        if n.op in ("cat", "join"):
-            self.lay(n)
+        self.lay(n)
         if n.op == "mm" and n not in self.place and _fills(n, target, state_widths):
             self.place[n] = target
             return n
         return self._stored(n, target)
 
     def _stored(self, n: Node, target: Target) -> Node:
+        self.lay(n)
         if lies(n) or (accumulates(n) and n in self.stores):
             n = self._copy(n, target)
         self.stores.setdefault(n, []).append(target)
@@ -127,7 +128,7 @@ class _Legaliser:
         return n
 
     def lay(self, n: Node) -> None:
-        """What is put together of several nodes is stored in one place."""
+        """What is put together of several nodes is stored in one place, before anything reads it."""
         if n.op not in ("cat", "join") or n in self.place:
             return
         if n.op == "cat" and (place := side_by_side(n.args, self.stores)):

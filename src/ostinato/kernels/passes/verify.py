@@ -2,7 +2,9 @@
 
 from ..ir import verify
 from ..ir.buffers import SAVED
+from ..ir.graph import ancestors
 from ..lower.step_graph import StepGraph
+from .legalise import Placed
 from .plan import Plan
 
 
@@ -36,6 +38,23 @@ def verify_plan(plan: Plan) -> None:
         width = widths.get(target.buffer)
         if width is not None and target.at + n.width > width:
             raise verify.MalformedError(f"{n} at {target} ends past the {width} numbers of its array")
+
+
+def verify_placed(placed: Placed) -> None:
+    """What a kernel computes: its graph, and every row that is put together of several lies where its parts are stored.
+
+    Raises:
+        MalformedError: something in it is wrong.
+    """
+    verify.graph(placed.roots)
+    for n in ancestors(placed.roots):
+        if n.op in ("cat", "join"):
+            if n not in placed.place:
+                raise verify.MalformedError(f"{n} of {list(n.args)} lies nowhere")
+            buffer = placed.place[n].buffer
+            for part in n.args:
+                if all(target.buffer != buffer for target in placed.stores.get(part, ())):
+                    raise verify.MalformedError(f"{part} is not stored in {buffer}, where {n} lies")
 
 
 def _leaves(reading: StepGraph) -> set[tuple[str, int]]:

@@ -65,7 +65,7 @@ SCALAR = {
     # Of floating numbers, and not by way of whole ones, which hold no infinity.
     "floor": "({0} - {0} % 1.0 if abs({0}) < 2.0**52 else {0})", "pow": "math.pow({}, {})",
     "round": "(({0} + 1.5 * 2.0**52) - 1.5 * 2.0**52 if abs({0}) < 2.0**51 else {0})",
-    "sign": "float(({0} > 0) - ({0} < 0))", "where": "({1} if {0} != 0 else {2})",
+    "sign": "(float({0} > 0) - float({0} < 0))", "where": "({1} if {0} != 0 else {2})",
     **{name: f"({{}} {sign} {{}})" for name, sign in INFIX.items()},
     **{name: f"(1.0 if {{}} {sign} {{}} else 0.0)" for name, sign in COMPARED.items()},
 }  # fmt: skip
