@@ -98,8 +98,7 @@ class GraphMachine:
             left, right = (self(n).reshape(self.rows * product.rows, -1) for n in (product.left, product.right))
             self.weights.known[product.node] = torch.from_numpy(left.T @ right)
         for total in self.reading.totals:
-            shape = total.node.meta["val"].shape
-            self.weights.known[total.node] = torch.from_numpy(self.row(total.value).sum(0)).reshape(shape)
+            self.weights.known[total.node] = total.shaped(torch.from_numpy(self.row(total.value).sum(0)))
         return self.weights(x)
 
 

@@ -13,6 +13,7 @@ from matrix_oracles import ORACLES
 from matrix_steps import CASES, Given, Sizes
 from ostinato import kernels, tree
 from ostinato.kernels import dispatch
+from ostinato.kernels.passes import plan
 from plain_machine import Plain
 from steps import step_of
 
@@ -119,8 +120,13 @@ def test_the_kernel_is_chosen_unasked(name: str, monkeypatch: pytest.MonkeyPatch
     assert recurrence.explain(drive, state, *weights).startswith(f"{BACKEND}: chosen")
 
 
-# Tails of a vector along each axis, and axes that fill it.
-PLAIN = [(Sizes(3, 5, 2), 4, "lengths and resets"), (Sizes(4, 3, 1), 3, "whole"), (Sizes(2, 1, 3), 1, "resets")]
+# Tails of a vector along each axis, axes that fill it, and rows that are several tiles of vectors.
+PLAIN = [
+    (Sizes(3, 5, 2), 4, "lengths and resets"),
+    (Sizes(4, 3, 1), 3, "whole"),
+    (Sizes(2, 1, 3), 1, "resets"),
+    (Sizes(2, 39, 1), 4, "lengths"),
+]
 
 
 @pytest.mark.parametrize(("sizes", "lanes", "kind"), PLAIN)
@@ -131,3 +137,16 @@ def test_emitted_source_on_the_plain_machine(name: str, sizes: Sizes, lanes: int
     recurrence, make = CASES[name]
     drive, state, weights = make(B, T, sizes, DOUBLE)
     compare(step_of(recurrence), drive, state, list(weights), Plain(lanes, block=2, jobs=2), **ragged(kind))
+
+
+@pytest.mark.parametrize("kind", ["whole", "lengths and resets"])
+@pytest.mark.parametrize("name", CASES)
+def test_segments_are_computed_again(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward keeps every fourth state alone. Oracle: the walk and autograd in float64, by `compare`."""
+    monkeypatch.setattr(plan, "MUCH", 0)
+    monkeypatch.setattr(plan, "SEGMENT", 1)
+    torch.manual_seed(0)
+    recurrence, make = CASES[name]
+    assert T > 4
+    drive, state, weights = make(B, T, Sizes(3, 5, 2), DOUBLE)
+    compare(step_of(recurrence), drive, state, list(weights), Plain(4, block=2, jobs=2), **ragged(kind))

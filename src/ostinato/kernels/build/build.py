@@ -6,14 +6,16 @@ from ..ir.buffers import Buffer, Kind
 from ..ir.loops import Function, Statement
 from ..passes.legalise import Placed
 from ..passes.plan import Plan
-from ..passes.schedule import Loop, Stage
+from ..passes.schedule import Loop, Multiply, Stage
 from . import input_product
 from .fused_loop import fused_loop
 from .layout import Layout
-from .product import multiply
+from .product import multiply, rows_of
 from .program import Program, StepProgram
 from .segment_loop import SegmentLoop, Stages
 from .time_loop import HEAD, TimeLoop
+
+MANY = 8  # rows of a product that need no others
 
 
 def build_stages(plan: Plan, placed: Placed, stages: Sequence[Stage], lanes: int) -> Stages:
@@ -53,6 +55,7 @@ def build(
         {buffer: node.attr for node, buffer in layout.vectors.items()},
         {buffer: node.attr[1] for node, buffer in layout.tables.items()},
         {array: columns[array] for array in arrays if array in columns},
+        not inputs and all(rows_of(plan, stage.node) >= MANY for stage in stages if isinstance(stage, Multiply)),
     )
 
 

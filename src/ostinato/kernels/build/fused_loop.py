@@ -1,12 +1,12 @@
 """One loop of a stage: rows of the block outside, vectors of the last axis inside, the other axes between them.
 
 What is one number for a whole vector is computed once before it. A sum along the last axis is added up in a vector; one
-along others in memory, which starts from zeros.
+along the innermost of the others in several, side by side (`outer_sums.py`), and along other axes in memory.
 """
 
 from collections.abc import Sequence, Set
 
-from ..ir.buffers import SUMS, Buffer, Target
+from ..ir.buffers import SCRATCH, SUMS, Buffer, Target
 from ..ir.expressions import (
     Binary,
     Expr,
@@ -31,9 +31,10 @@ from ..ir.ops import EXPENSIVE, LEAVES, OPS, REDUCTIONS
 from ..passes.legalise import accumulates, lies, strides_of
 from ..passes.schedule import Loop
 from .layout import ROW, Layout
+from .outer_sums import COUNT, LANE, LaneFold, Nest, OuterSum, sum_in_memory, tiled_axes
 
 ARITHMETIC = frozenset(("add", "sub", "mul", "div"))  # a number among vectors counts for every lane
-ROWS, LANE, COUNT = Var("R"), Var("j"), Var("n")
+ROWS = Var("R")
 
 
 def fused_loop(layout: Layout, loop: Loop, staged: Set[Node]) -> For | None:
@@ -58,6 +59,8 @@ class _FusedLoop:
         self.heads: list[list[Statement]] = [[] for _ in (None, *outer)]
         self.tails: list[list[Statement]] = [[] for _ in (None, *outer)]
         self.body: list[Statement] = []  # once a vector
+        self.sums: list[OuterSum] = []
+        self.folds: dict[Var, LaneFold] = {}
 
     def built(self) -> For | None:
         for n in self.loop.nodes:
@@ -69,12 +72,25 @@ class _FusedLoop:
                 self._store(n)
         if not self.body:
             return None
+        axes = [(*self.outer[k], self.heads[k + 1], self.tails[k + 1]) for k in range(len(self.outer))]
+        depth = tiled_axes(self.sums, len(axes)) if self.layout.lanes > 1 else None
+        if depth is None:
+            sum_in_memory(self.sums, self.outer, self.heads, self.body, self._vectors)
+            depth = len(axes)
+            inner: list[Statement] = [self._vectors(self.body)]
+        else:
+            tile = Nest(axes[depth:], self.width, self.layout.lanes, self.body, self.sums, self.folds, self._room)
+            inner = tile.statements()
+        for k in reversed(range(depth)):
+            index, size = self.outer[k]
+            inner = [For(index, Int(size), (*self.heads[k + 1], *inner, *self.tails[k + 1]))]
         rows = [Assign(Row(buffer), self.layout.row(buffer)) for buffer in self.rows]
-        inner: Statement = self._vectors(self.body)
-        for (index, size), head, tail in reversed([*zip(self.outer, self.heads[1:], self.tails[1:], strict=True)]):
-            inner = For(index, Int(size), (*head, inner, *tail))
         note = " x ".join(map(str, self.loop.shape or (1,)))
-        return For(ROW, ROWS, (*rows, *self.heads[0], inner, *self.tails[0]), note=f"{note} wide")
+        return For(ROW, ROWS, (*rows, *self.heads[0], *inner, *self.tails[0]), note=f"{note} wide")
+
+    def _room(self, numbers: int) -> tuple[Row, int]:
+        self.rows[SCRATCH] = None
+        return Row(SCRATCH), self.layout.scratch.take(numbers)
 
     def _vectors(self, body: Sequence[Statement]) -> For:
         width = Int(self.width)
@@ -183,17 +199,19 @@ class _FusedLoop:
         if n in self.layout.place or not targets:
             targets.append(self.layout.base(n))
         self.layout.place.setdefault(n, targets[0])
+        stores = []
         for target in targets:
             self.layout.use(target.buffer)
             row, at = self._at(target, target.strides or strides_of(n.shape))
             folded: Expr = Fold(n.op, total)
             if target.buffer == SUMS:
                 folded = Binary("+", Load(row, at), folded)
-            self.tails[level].append(Store(row, at, Num(folded)))
+            stores.append(Store(row, at, Num(folded)))
+        self.tails[level] += stores
+        self.folds[total] = LaneFold(op.neutral, tuple(stores))
 
     def _accumulate(self, n: Node) -> None:
         """Along other axes than the last, in the one place where the result lies."""
-        op = OPS[n.op]
         value = self._vector(n.args[0])
         targets = self.layout.targets(n)
         target = targets[0] if targets else self.layout.base(n)
@@ -204,16 +222,7 @@ class _FusedLoop:
         for axis in range(len(self.loop.shape)):
             inner.append(0 if axis in n.attr else next(left))
         row, at = self._at(target, inner[:-1])
-        place = at + LANE
-        first = min(n.attr)
-        zeros: Statement = self._vectors([StoreVector(row, place, Spread(Float(op.neutral)), self.count)])
-        for axis in range(len(self.outer) - 1, first, -1):
-            if axis not in n.attr:
-                index, size = self.outer[axis]
-                zeros = For(index, Int(size), (zeros,))
-        self.heads[first].append(zeros)
-        old = LoadVector(row, place, self.count)
-        self.body.append(StoreVector(row, place, Pointwise(op.joins, (old, value), Type.VECTOR), self.count))
+        self.sums.append(OuterSum(n.op, n.attr, value, row, at + LANE, self.count))
 
     def _store(self, n: Node) -> None:
         value = self._value(n)

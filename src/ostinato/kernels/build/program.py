@@ -19,6 +19,7 @@ class Program:
         vectors: weights, the same for all rows.
         tables: weights of which each row of the batch reads one row.
         columns: of each packed matrix.
+        apart: whether a row of the batch gains nothing by others beside it: no matrix is multiplied with few rows.
     """
 
     function: Function
@@ -27,6 +28,7 @@ class Program:
     vectors: Mapping[Buffer, fx.Node]
     tables: Mapping[Buffer, fx.Node]
     columns: Mapping[Buffer, int]
+    apart: bool
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from ..ir.expressions import Address, Base, Binary, Choice, Expr, Int, Load, Var
 from ..ir.loops import Assign, Body, Break, Copy, For, If, Increase, Matrix, Statement, While
 from .fused_loop import ROWS
 from .layout import LD, STEPS, Layout
-from .time_loop import COUNT, LENGTHS, ODD, ROW0, STEP, TimeLoop, if_reset, scratch
+from .time_loop import COUNT, LENGTHS, ODD, RESETS, ROW0, STEP, TimeLoop, if_reset, scratch
 
 FIRST, END, ALIVE = Var("s"), Var("e"), Var("alive")  # of a segment's steps; rows that backward has come to
 
@@ -28,7 +28,14 @@ class SegmentLoop(TimeLoop):
     def __init__(self, layout: Layout, again: Stages) -> None:
         super().__init__(layout)
         self.again, self.checks = again, True
-        self.places = {b: layout.scratch.take(w * self.plan.segment) for b, w in self.plan.held.items()}
+        # Of a state one more: what it is before the segment.
+        self.before_first = {b: w if b.kind is Kind.HISTORY else 0 for b, w in self.plan.held.items()}
+        self.places = {
+            b: layout.scratch.take(w * self.plan.segment + self.before_first[b]) for b, w in self.plan.held.items()
+        }
+        self.held_states = {
+            i: self.places[h] for i, h in self.plan.history.items() if h in self.places
+        }  # fmt: skip
         own = TimeLoop(again.layout)
         self.series_again = own.series
         self.series += [b for b in own.series if b not in self.series]
@@ -51,20 +58,28 @@ class SegmentLoop(TimeLoop):
         slots = self.again.layout.placed.slots
         odd = Binary("&", STEP - FIRST, Int(1))
         steps: list[Statement] = [Assign(ODD, odd)]
-        for i, _ in self.widths:
-            x, y = slots[i]
-            steps.append(Assign(Base(Buffer(Kind.STATE, i)), scratch(Choice(ODD, Int(y), Int(x)))))
-            steps.append(Assign(Base(Buffer(Kind.NEXT, i)), scratch(Choice(ODD, Int(x), Int(y)))))
+        aside: list[Statement] = []
+        for i, w in self.widths:
+            state, (x, y) = Base(Buffer(Kind.STATE, i)), slots[i]
+            if i in self.held_states:
+                steps.append(Assign(state, self._before(i, w)))
+                aside += [Copy(ROWS, Int(w), Matrix(state, LD), Matrix(scratch(x), LD)), Assign(state, scratch(x))]
+            else:
+                steps.append(Assign(state, scratch(Choice(ODD, Int(y), Int(x)))))
+                steps.append(Assign(Base(Buffer(Kind.NEXT, i)), scratch(Choice(ODD, Int(x), Int(y)))))
         ended = Load(Address(LENGTHS), ROW0 + ROWS - 1).is_("<=", STEP)
         drop = While(Binary("and", ROWS.is_(">", 0), ended), (Increase(ROWS, -1),))
         steps += [
             If(LENGTHS.is_("!=", 0), (drop, If(ROWS.is_("==", 0), (Break(),)))),
+            # What is held of the step before stays what it was.
+            *([If(RESETS.is_("!=", 0), tuple(aside))] if aside else []),
             if_reset([self._anew(i, w) for i, w in self.widths]),
             *self._pointers(self.series_again),
             *self._held_pointers(),
             *self.again.body,
         ]
-        start = [Copy(COUNT, Int(w), self.check(i, w, FIRST), Matrix(scratch(slots[i][0]), LD)) for i, w in self.widths]
+        places = [self.held_states.get(i, slots[i][0]) for i, _ in self.widths]
+        start = [Copy(COUNT, Int(w), self.check(i, w, FIRST), Matrix(scratch(places[i]), LD)) for i, w in self.widths]
         return [Assign(ROWS, COUNT), *start, For(STEP, END, tuple(steps), FIRST)]
 
     def _this_step(self) -> list[Statement]:
@@ -73,13 +88,14 @@ class SegmentLoop(TimeLoop):
     def _held_pointers(self) -> list[Statement]:
         """Pointers to this step of what is kept of a segment."""
         held = self.plan.held
-        return [Assign(Base(b), scratch((STEP - FIRST) * held[b] + at)) for b, at in self.places.items()]
+        return [
+            Assign(Base(b), scratch((STEP - FIRST) * held[b] + at + self.before_first[b]))
+            for b, at in self.places.items()
+        ]
 
     def _past(self, i: int, w: int) -> tuple[Expr, Expr]:
-        history = self.plan.history[i]
-        if history not in self.plan.held:
-            return super()._past(i, w)
-        check = self.check(i, w, FIRST)
-        place = scratch((STEP - FIRST - 1) * w + self.places[history])
-        first = STEP.is_("==", FIRST)
-        return Choice(first, check.pointer, place), Choice(first, check.stride, LD)
+        return (self._before(i, w), LD) if i in self.held_states else super()._past(i, w)
+
+    def _before(self, i: int, w: int) -> Expr:
+        """Where the block's rows of a held state lie as they were before the step."""
+        return scratch((STEP - FIRST) * w + self.held_states[i])

@@ -25,6 +25,7 @@ from .runtime.thread_team import Abreast, parallel_for
 from .simd.width import lanes
 
 BLOCK = 24  # rows of the batch that pass through a step together: their scratch stays in the cache
+CACHE = 1 << 16  # numbers of scratch that a core's own cache holds
 
 
 @functools.cache
@@ -113,6 +114,8 @@ class CpuExecutor:
                 continue
             spans = _spans(run.rows, threads)
             block = min(BLOCK, max(end - start for start, end in spans))
+            if run.direction.program.apart:
+                block = min(block, max(1, CACHE // run.direction.program.room))
             block = math.ceil(spans[0][1] / math.ceil(spans[0][1] / block))  # even blocks: 32 rows are 16 and 16
             laid += [(run, start, end, block, self.scratch(run.direction, block)) for start, end in spans]
         scratch = memory.scratch((sum(size for *_, size in laid),), self.dtype)

@@ -10,7 +10,7 @@ from .alignment import each
 from .op_registry import reads
 from .shaping import reduced, without
 from .step_graph import Product, Total
-from .values import Axis, Part, Value, row
+from .values import Axis, Part, Value, order_of, row
 
 
 def batch_of(value: Value) -> int | None:
@@ -83,7 +83,10 @@ def total(r: Any, x: fx.Node, value: Value, dims: list[int]) -> None:
     inner = Value(tuple(_without_batch(part) for part in value.parts), value.along)
     left = reduced(r.graph, "sum", inner, [d for d in dims if inner.sizes[d] > 1])
     r.summed.add(x)
-    r.reading.totals.append(Total(x, row(r.graph, left)))
+    order = order_of(left.sizes)
+    axes = [i for i, size in enumerate(x.meta["val"].shape) if size > 1]
+    mine = dict(zip((i for i, size in enumerate(left.sizes) if size > 1), axes, strict=True))
+    r.reading.totals.append(Total(x, row(r.graph, left, order), tuple(mine[i] for i in order)))
 
 
 def _without_batch(part: Part) -> Part:

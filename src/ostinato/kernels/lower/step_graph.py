@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from torch import fx
+from torch import Tensor, fx
 
 from ..ir.graph import Graph, Node, Value
 from ..trace.tracer import Trace
@@ -20,10 +20,22 @@ class Product:
 
 @dataclass
 class Total:
-    """A row summed over batch and steps: the gradient of a vector."""
+    """A row summed over batch and steps: the gradient of a vector.
+
+    Args:
+        order: the axes of `node` as they lie in the row, those of one place left out.
+    """
 
     node: fx.Node
     value: Value
+    order: tuple[int, ...]
+
+    def shaped(self, row: Tensor) -> Tensor:
+        """The row, or its sum, as the trace has it."""
+        sizes = self.node.meta["val"].shape
+        ones = [i for i in range(len(sizes)) if i not in self.order]
+        order = [*self.order, *ones]
+        return row.reshape([sizes[i] for i in order]).permute([order.index(i) for i in range(len(order))])
 
 
 @dataclass

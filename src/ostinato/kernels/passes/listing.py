@@ -24,7 +24,7 @@ def listing(plan: Plan) -> str:
         + (", one step late" if left.before or right.before else "")
         for node, left, right, _ in plan.products
     ]
-    totals = [f"    {node.name} = the sum of sums[{at}:{at + width}]" for node, at, width in plan.totals]
+    totals = [f"    {total.node.name} = the sum of sums[{at}:{at + width}]" for total, at, width in plan.totals]
     if products or totals:
         parts.append("\n".join(["over all steps", *products, *totals]))
     return "\n\n".join(parts) + "\n"

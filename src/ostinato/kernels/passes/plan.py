@@ -12,11 +12,11 @@ from torch import fx
 from ..ir.buffers import OUT, OUT_GRADIENT, SAVED, SUMS, Buffer, Kind, Target
 from ..ir.graph import Graph, Node, Value, ancestors, offsets, width_of
 from ..ir.ops import EXPENSIVE, LEAVES, POINTWISE, REDUCTIONS
-from ..lower.step_graph import StepGraph
+from ..lower.step_graph import StepGraph, Total
 
 Root = tuple[Node, Target]
 MUCH = 2  # times as many numbers a step as all drives, outputs and their gradients: then forward keeps few steps
-SEGMENT = 1 << 16  # numbers of a segment that a core's cache holds beside the states
+SEGMENT = 1 << 18  # numbers of a segment: what a core reads again soon enough from its share of the last cache
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Plan:
     forward: tuple[Root, ...]
     backward: tuple[Root, ...]
     products: tuple[tuple[fx.Node, Factor, Factor, int], ...]  # and how many rows each row of the batch has there
-    totals: tuple[tuple[fx.Node, int, int], ...]  # (gradient, offset in the sums, width)
+    totals: tuple[tuple[Total, int, int], ...]  # (gradient, offset in the sums, width)
     history: Mapping[int, Buffer]  # state -> array that holds it after each step
     forward_arrays: tuple[Buffer, ...]  # written by forward, read by backward
     # Steps of which backward computes the forward values again, from the state before the first; 0: all are kept.
@@ -68,7 +68,8 @@ class Plan:
         if direction == "inference":
             return [(n, target) for n, target in self.forward if target.buffer.kind in (Kind.OUT, Kind.NEXT)]
         if direction == "again":
-            return [(n, t) for n, t in self.forward if t.buffer.kind is Kind.NEXT or t.buffer in self.held]
+            nexts = [Buffer(Kind.NEXT, i) for i in self.history if self.history[i] not in self.held]
+            return [(n, t) for n, t in self.forward if t.buffer in nexts or t.buffer in self.held]
         if direction == "forward":
             return [(n, target) for n, target in self.forward if target.buffer not in self.held]
         return list(self.backward if direction == "backward" else self.forward)
@@ -213,7 +214,7 @@ class _Planner:
             roots += _stored(lies.buffer, value)
         return Factor(lies.buffer, lies.at, n.width)
 
-    def store_totals(self, r: StepGraph) -> Iterable[tuple[fx.Node, int, int]]:
+    def store_totals(self, r: StepGraph) -> Iterable[tuple[Total, int, int]]:
         """Gradients of vectors, side by side in the sums."""
         at = 0
         for total in r.totals:
@@ -222,7 +223,7 @@ class _Planner:
                 target = Target(SUMS, at + offset)
                 self.backward.append((r.graph.node("copy", (self.reread(node),), node.shape, target), target))
             width = width_of(total.value)
-            yield total.node, at, width
+            yield total, at, width
             at += width
 
     def store_states(self, r: StepGraph) -> dict[int, Buffer]:

@@ -1,5 +1,6 @@
 """In which order a step is computed: matrix products, and loops over features between them."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,7 +30,8 @@ def schedule(roots: Iterable[Node]) -> list[Stage]:
     """The stages that compute `roots`, each after what it needs.
 
     Products come as early as they can; the loop that is taken is the one that moves most towards the next product or
-    reduction. A reduction ends its loop: what needs its result comes in a later one.
+    reduction. A reduction ends its loop: what needs its result comes in a later one. Loops over several axes wait for
+    the smaller ones, so that each does as much as it can at once: what it leaves undone goes through memory.
     """
     wanted_at_last = dict.fromkeys(roots)
     nodes = ancestors(wanted_at_last)
@@ -73,15 +75,18 @@ def _largest(pending: list[Node], roots: dict[Node, None], finished: set[Node], 
     """The loop over one shape that computes most of what is wanted next."""
     heavy = [n for n in pending if n.op == "mm" or n.op in REDUCTIONS]
     wanted = ancestors(heavy) if heavy else dict.fromkeys(pending)
-    best = Loop((), ())
+    found: list[Loop] = []
     for shape in sorted({_span(n) for n in pending}):
         own: dict[Node, None] = {}
         for n in pending:
             fits = n.op != "mm" and _span(n) == shape
             ready = fits and all(_done(a, finished, inline) or (a in own and a.op not in REDUCTIONS) for a in n.args)
-            if ready and (n in wanted or (n in roots and any(a in own for a in n.args))):
+            if ready and (len(shape) > 1 or n in wanted or (n in roots and any(a in own for a in n.args))):
                 own[n] = None
-        if len(own) > len(best.nodes):
-            best = Loop(shape, tuple(own))
-    assert best.nodes, "nothing can be computed next: the graph has a circle"
+        if own:
+            found.append(Loop(shape, tuple(own)))
+    assert found, "nothing can be computed next: the graph has a circle"
+    best = max(found, key=lambda loop: len(loop.nodes))
+    if len(best.shape) > 1:
+        best = min(found, key=lambda loop: math.prod(loop.shape))
     return best

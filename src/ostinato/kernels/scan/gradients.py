@@ -49,8 +49,8 @@ def backward(
     for node, left, right, count in kernel.plan.products:
         product, _ = next(each[count])
         value.known[node] = product.T if left.before and not right.before else product
-    for node, at, width in kernel.plan.totals:
-        value.known[node] = arrays[SUMS][:, at : at + width].sum(0).reshape(node.meta["val"].shape)
+    for total, at, width in kernel.plan.totals:
+        value.known[total.node] = total.shaped(arrays[SUMS][:, at : at + width].sum(0))
     ddrive = _of_drive(kernel, leaves, wanted, arrays, iter(products[inner:]), iter(slopes))
     dstart = [arrays[Buffer(Kind.START_GRADIENT, i)] for i in range(len(start))]
     dinitial = [arrays[Buffer(Kind.INITIAL_GRADIENT, i)] for i in range(len(options.initial))]
