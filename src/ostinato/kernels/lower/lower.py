@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from ..ir.graph import Node, width_of
 from ..table import Unsupported
-from ..trace.nodes import axes_of, features, name_of
+from ..trace.nodes import axes_of, features, name_of, permuted
 from ..trace.tracer import Trace, of_batch
 from . import boolean, elementwise, matmul, movement, reduce  # noqa: F401  # fill VOCABULARY
 from .alignment import each
@@ -137,10 +137,7 @@ class _Reader:
             return of_node(self.graph.const(filled), shape, None, ())
         order = order_of(shape)
         if order != sorted(order):
-            with x.graph.inserting_after(x):
-                turned = x.graph.call_function(torch.ops.aten.permute.default, (x, [*order, *_ones(shape)]))
-            turned.meta["val"] = x.meta["val"].permute([*order, *_ones(shape)])
-            return of_node(self.graph.node("vector", (), tuple(shape[i] for i in order), turned), shape, None, order)
+            x = permuted(x, order)
         return of_node(self.graph.node("vector", (), tuple(shape[i] for i in order), x), shape, None, order)
 
     def each(self, x: fx.Node, meaning: Callable[[Place], Node], operands: Sequence[fx.Node] | None = None) -> Value:
@@ -205,7 +202,3 @@ class _Reader:
         widths = [part.shape[axis] for part in x.meta["val"]]
         starts = [sum(widths[:i]) for i in range(len(widths))]
         self.parts[x] = [cut(self.graph, whole, axis, s, w) for s, w in zip(starts, widths, strict=True)]
-
-
-def _ones(shape: Sequence[int]) -> list[int]:
-    return [i for i, size in enumerate(shape) if size == 1]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ..ir.graph import Graph, Node, offsets
 from ..ir.ops import LEAVES, POINTWISE
+from ..trace.nodes import permuted
 
 Step = tuple[int, int]  # (axis of the node, distance in places of that axis)
 
@@ -30,6 +31,8 @@ def view(graph: Graph, node: Node, starts: Sequence[int], steps: Sequence[Step |
         return _of_view(graph, node, starts, steps, shape)
     if shape == node.shape and not any(starts) and all(step == (i, 1) for i, step in enumerate(steps)):
         return node
+    if node.op == "vector" and steps[-1] not in (None, (len(node.shape) - 1, 1)):
+        node, steps = _turned(graph, node, steps, shape)
     if (part := _inside(node, starts, steps, shape)) is not None:
         return view(graph, *part, shape)
     if len(node.shape) == 1 and all(step == (0, 1) for step in steps):
@@ -40,6 +43,23 @@ def view(graph: Graph, node: Node, starts: Sequence[int], steps: Sequence[Step |
     if node.op in POINTWISE and _places(node, steps, shape) < node.width:
         return _of_pointwise(graph, node, starts, steps, shape)
     return graph.node("view", (node,), shape, (tuple(starts), tuple(steps)))
+
+
+def _turned(
+    graph: Graph, node: Node, steps: Sequence[Step | None], shape: tuple[int, ...]
+) -> tuple[Node, Sequence[Step | None]]:
+    """A weight whose axes lie as the whole of it is read, and the steps along them; itself where less is read.
+
+    It is turned once for all steps: lanes that run across it would be gathered number by number in each one.
+    """
+    whole = [step[0] for step, size in zip(steps, shape, strict=True) if step == (step and step[0], 1) and step
+             and node.shape[step[0]] == size]  # fmt: skip
+    if sorted(whole) != list(range(len(node.shape))) or len(whole) != sum(step is not None for step in steps):
+        return node, steps
+    longer = [i for i, size in enumerate(node.attr.meta["val"].shape) if size > 1]
+    other = permuted(node.attr, [longer[axis] for axis in whole])
+    weight = graph.node("vector", (), tuple(node.shape[axis] for axis in whole), other)
+    return weight, [step and (whole.index(step[0]), 1) for step in steps]
 
 
 def _of_view(

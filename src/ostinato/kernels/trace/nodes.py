@@ -1,7 +1,9 @@
 """What a traced node says of itself: its operation, the width of its rows, the axes that it takes away."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from torch import fx
 
 
@@ -17,6 +19,19 @@ def name_of(node: fx.Node) -> str:
 def features(node: fx.Node) -> int:
     """How many numbers a row of a traced value has."""
     return math.prod(node.meta["val"].shape[1:])
+
+
+def permuted(x: fx.Node, order: Sequence[int]) -> fx.Node:
+    """The node with its axes in an order; those of one place that it leaves out come last."""
+    permute, size = torch.ops.aten.permute.default, x.meta["val"].shape
+    whole = [*order, *(i for i, places in enumerate(size) if places == 1 and i not in order)]
+    for user in x.users:
+        if user.target is permute and list(user.args[1]) == whole:  # type: ignore[arg-type]
+            return user
+    with x.graph.inserting_after(x):
+        turned = x.graph.call_function(permute, (x, whole))
+    turned.meta["val"] = x.meta["val"].permute(whole)
+    return turned
 
 
 def axes_of(node: fx.Node) -> list[int]:
