@@ -25,7 +25,7 @@ from matrix_steps import CASES, Given, Sizes  # noqa: E402
 TITLE = "Cells with a matrix as state: training, inference and memory of what is derived, against loop and mambapy"
 BATCH, STEPS = 4, 256
 S6 = Sizes(k=16, v=512)  # 512 channels of 16 numbers each
-SIZES = {name: S6 if name == "s6" else Sizes(k=64, v=64, heads=4) for name in CASES}
+HEADS, SMALL = Sizes(k=64, v=64, heads=4), Sizes(k=16, v=16, heads=4)
 LONG = (1, 4096)  # B, T of the row on memory
 SHAPE = "T x B x heads x K x V"
 LOOP, US, MB = "reference loop", "us a token and head", "peak MB, ours of peer"
@@ -41,32 +41,32 @@ Read = Callable[[Given], Tensor]
 def rows(asked: Asked) -> Iterator[Row]:
     others = peers.installed(peers.MAMBA)
     for name in CASES:
-        if _wanted(asked, name):
-            yield from _training(name, asked, others if name == "s6" else ())
-    if _wanted(asked, "gated_delta"):
+        for sizes in (S6,) if name == "s6" else (HEADS, SMALL):
+            if _wanted(asked, name, sizes):
+                yield from _training(name, sizes, asked, others if name == "s6" else ())
+    if _wanted(asked, "gated_delta", HEADS):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             yield from _one_thread(asked)
         finally:
             torch.set_num_threads(threads)
-    if _wanted(asked, "s6") and others:
+    if _wanted(asked, "s6", S6) and others:
         yield _memory()
 
 
-def _wanted(asked: Asked, name: str) -> bool:
-    return asked.wants(name) or asked.wants(_shape(name))
+def _wanted(asked: Asked, name: str, sizes: Sizes) -> bool:
+    return asked.wants(name) or asked.wants(_shape(sizes))
 
 
-def _shape(name: str, batch: int = BATCH, steps: int = STEPS) -> tuple[int, ...]:
-    sizes = SIZES[name]
+def _shape(sizes: Sizes, batch: int = BATCH, steps: int = STEPS) -> tuple[int, ...]:
     return (steps, batch, sizes.heads, sizes.k, sizes.v)
 
 
-def given_of(name: str, batch: int, steps: int) -> tuple[Given, Tensor]:
+def given_of(name: str, sizes: Sizes, batch: int = BATCH, steps: int = STEPS) -> tuple[Given, Tensor]:
     """What the scan of a cell reads, from a state of zeros, and the slope of its output."""
     torch.manual_seed(0)
-    given = CASES[name].make(batch, steps, SIZES[name], torch.float32)
+    given = CASES[name].make(batch, steps, sizes, torch.float32)
     given = given._replace(state=tree.map(torch.zeros_like, given.state))
     return given, torch.randn_like(given.drive.x if hasattr(given.drive, "x") else given.drive.v)
 
@@ -114,40 +114,40 @@ def infer(read: Read, given: Given) -> Sequence[Tensor]:
         return [read(given)]
 
 
-def _training(name: str, asked: Asked, others: Sequence[str] = ()) -> Iterator[Row]:
-    given, slope = given_of(name, BATCH, STEPS)
+def _training(name: str, sizes: Sizes, asked: Asked, others: Sequence[str] = ()) -> Iterator[Row]:
+    given, slope = given_of(name, sizes)
     exact = partial(train, by(name, kernels.REFERENCE), tree.map(Tensor.double, given), slope.double())
     against = [_contender(LOOP, partial(train, by(name, kernels.REFERENCE), given, slope))]
     against += [_contender(peer, partial(train, by_mambapy, given, slope)) for peer in others]
     ours = _contender("ours", partial(train, by(name), given, slope))
-    yield from _rows(name, name, given, ours, against, exact, asked, lambda won: {US: "-", MB: "-"})
+    yield from _rows(name, name, sizes, given, ours, against, exact, asked, lambda won: {US: "-", MB: "-"})
 
 
 def _one_thread(asked: Asked) -> Iterator[Row]:
     name = "gated_delta"
-    given, slope = given_of(name, BATCH, STEPS)
+    given, slope = given_of(name, HEADS)
     double, loop = tree.map(Tensor.double, given), by(name, kernels.REFERENCE)
-    of_each = 1e3 / (BATCH * STEPS * SIZES[name].heads)
+    of_each = 1e3 / (BATCH * STEPS * HEADS.heads)
     yield from _rows(
-        INFERENCE, name, given, _contender("ours", partial(infer, by(name), given)),
+        INFERENCE, name, HEADS, given, _contender("ours", partial(infer, by(name), given)),
         [_contender(LOOP, partial(infer, loop, given))], partial(infer, loop, double), asked,
         lambda won: {US: f"{won.median('ours') * of_each:.3g}", MB: "-"},
     )  # fmt: skip
     # The two passes cannot be timed apart in a loop: what a step takes less its forward pass, from the same rounds.
     first = _contender("forward", partial(forward, by(name), given))
     yield from _rows(
-        BACKWARD, name, given, _contender("ours", partial(train, by(name), given, slope)),
+        BACKWARD, name, HEADS, given, _contender("ours", partial(train, by(name), given, slope)),
         [_contender(LOOP, partial(train, loop, given, slope))], partial(train, loop, double, slope.double()), asked,
         lambda won: {US: f"{(won.median('ours') - won.median('forward')) * of_each:.3g}", MB: "-"}, [first],
     )  # fmt: skip
 
 
 def _rows(
-    title: str, name: str, given: Given, ours: Contender, against: Sequence[Contender],
+    title: str, name: str, sizes: Sizes, given: Given, ours: Contender, against: Sequence[Contender],
     exact: Callable[[], Sequence[Tensor]], asked: Asked, more: Callable[[Race], Row], beside: Sequence[Contender] = (),
 ) -> Iterator[Row]:  # fmt: skip
     explained = CASES[name].recurrence.explain(given.drive, given.state, *given.weights)
-    path, head = chosen(explained), {"cell": title, SHAPE: label(_shape(name))}
+    path, head = chosen(explained), {"cell": title, SHAPE: label(_shape(sizes))}
     if path == kernels.REFERENCE:
         yield head | {"peer": "-"} | _blank(f"refused: {explained.splitlines()[0]}")
         return
@@ -160,9 +160,9 @@ def _contender(name: str, run: Callable[[], Sequence[Tensor]]) -> Contender:
 
 
 def _memory() -> Row:
-    given, _ = given_of("s6", *LONG)
+    given, _ = given_of("s6", S6, *LONG)
     explained = CASES["s6"].recurrence.explain(given.drive, given.state, *given.weights)
-    path, head = chosen(explained), {"cell": "s6 memory", SHAPE: label(_shape("s6", *LONG)), "peer": peers.MAMBA}
+    path, head = chosen(explained), {"cell": "s6 memory", SHAPE: label(_shape(S6, *LONG)), "peer": peers.MAMBA}
     if path == kernels.REFERENCE:
         return head | _blank(f"refused: {explained.splitlines()[0]}")
     # Twice: the second process reads the kernel that the first one compiled, and no compiler's memory is at hand.
@@ -183,8 +183,8 @@ def _peak_of(who: str) -> str:
 
 def _peak_here(who: str) -> None:
     read = by("s6") if who == "ours" else by_mambapy
-    train(read, *given_of("s6", 1, 16))  # loads the code; it counts as little as the inputs
-    given, slope = given_of("s6", *LONG)
+    train(read, *given_of("s6", S6, 1, 16))  # loads the code; it counts as little as the inputs
+    given, slope = given_of("s6", S6, *LONG)
     # Not ru_maxrss, which a process inherits from the one that started it.
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forgets the peak so far
     before = resident()

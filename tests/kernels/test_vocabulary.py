@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_emit import compare
 from test_lower import B
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from graph_machine import lowered
 from ostinato.kernels import backend
 from ostinato.recurrence import Recurrence
+from plain_machine import Plain
 
 H = 6
 Word = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -161,6 +163,14 @@ def test_kinks_and_ties_follow_torch(name: str) -> None:
     x, h = (torch.randint(-2, 3, (B, H)).double() / 2 for _ in range(2))
     w, v = torch.randn(H, H, dtype=torch.float64), torch.rand(H, dtype=torch.float64) + 0.5
     lowered(step_of(WORDS[name]), x, (h,), [w, v])
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_word_is_emitted(name: str) -> None:
+    """As plain Python, where memory that is read before it is written holds NaN. Oracle: the walk, by `compare`."""
+    torch.manual_seed(0)
+    x, h, w, v = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 2, H), (2, H), (H, H), (H,)))
+    compare(step_of(WORDS[name]), x, (h,), [w, v], Plain(4))
 
 
 def compared(words: Table, dtype: torch.dtype, last: Callable[[Tensor], Tensor] = torch.tanh) -> None:

@@ -31,7 +31,7 @@ def view(graph: Graph, node: Node, starts: Sequence[int], steps: Sequence[Step |
         return _of_view(graph, node, starts, steps, shape)
     if shape == node.shape and not any(starts) and all(step == (i, 1) for i, step in enumerate(steps)):
         return node
-    if node.op == "vector" and steps[-1] not in (None, (len(node.shape) - 1, 1)):
+    if node.op == "vector" and steps and steps[-1] not in (None, (len(node.shape) - 1, 1)):
         node, steps = _turned(graph, node, steps, shape)
     if (part := _inside(node, starts, steps, shape)) is not None:
         return view(graph, *part, shape)
