@@ -136,6 +136,11 @@ SHAPES: Table = {
     "repeat": lambda x, h, w, v: x + h[:, :3].repeat(1, 2) - h[:, 1:4].repeat_interleave(2, -1),
     "expand": lambda x, h, w, v: x + h[:, :1].expand(-1, H) - h.unsqueeze(1).squeeze(1),
     "pad": lambda x, h, w, v: x + F.pad(h[:, 1:], (0, 1)) - F.pad(h.diff(dim=-1), (1, 0)),
+    "one number along lanes": lambda x, h, w, v: h + (x[:, :2, None].expand(-1, 2, H) * torch.ones(H)).sum(1),
+    "sums along two axes": lambda x, h, w, v: x + (h.view(-1, 2, 1, 3) * x.view(-1, 1, 2, 3)).sum((1, 2)).repeat(1, 2),
+    "largest along rows": lambda x, h, w, v: (
+        x + (h[:, :, None] * x[:, None, :]).amax(1) + h.view(-1, 2, 3).sum((1, 2))[:, None]
+    ),
     "rotation": lambda x, h, w, v: torch.cat([h[:, :3] * v[:3].cos() - x[:, 3:] * v[:3].sin(), h[:, 3:]], -1),
 }
 WORDS: Table = {**POINTWISE, **ROWS, **SHAPES}

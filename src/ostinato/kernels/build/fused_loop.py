@@ -70,7 +70,7 @@ class _FusedLoop:
                 self._reduce(n)
             elif self.layout.targets(n):
                 self._store(n)
-        if not self.body:
+        if not self.body and not self.sums:
             return None
         axes = [(*self.outer[k], self.heads[k + 1], self.tails[k + 1]) for k in range(len(self.outer))]
         depth = tiled_axes(self.sums, len(axes)) if self.layout.lanes > 1 else None

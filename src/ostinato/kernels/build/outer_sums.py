@@ -24,6 +24,7 @@ from ..ir.ops import OPS
 
 LANE, COUNT = Var("j"), Var("n")
 SUMS = 8  # vectors of sums at once: half the registers that the smallest machine has
+STATEMENTS = 240  # of a tile: beyond them a compiler takes long
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Nest:
     room: Callable[[int], tuple[Row, int]]
 
     def statements(self) -> list[Statement]:
-        size = max(1, SUMS // len(self.sums))
+        size = max(1, min(SUMS // len(self.sums), STATEMENTS // (1 + len(self.body))))
         vectors = -(-self.width // self.lanes)
         whole = self.width // self.lanes // size if vectors > size else 0
         if vectors <= size or not self.folds:
