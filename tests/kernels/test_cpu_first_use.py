@@ -25,7 +25,7 @@ FIRST = """
     from concurrent.futures import ThreadPoolExecutor
     import torch
     from ostinato import kernels
-    from ostinato.kernels.cpu import scan
+    from ostinato.kernels.scan import scan
     from ostinato.recurrence import Recurrence
     sys.setswitchinterval(1e-5)
     makes = scan._derive
