@@ -9,7 +9,7 @@ from torch import Tensor
 from ostinato import tree
 from ostinato.kernels import dispatch
 from ostinato.recurrence import Recurrence
-from ostinato.recurrent import Recurrent
+from ostinato.recurrent import Cell, Recurrent
 from ostinato.stream import Session
 
 B, T, H = 3, 6, 4
@@ -103,6 +103,13 @@ MISTAKES: dict[str, tuple[Any, Any, Any, str]] = {  # update, state, initial, me
     "None before": (lambda d, s: (d, s), (A, None), None, "a leaf of the state is None, and must be a tensor"),
     "no tree": (lambda d, s: (d, s), Plain(), None, "a leaf of the state is of the type Plain, and must be a tensor"),
     "out is a dict": (lambda d, s: ({"y": d}, s), A, None, "the output of a step must be one tensor"),
+    "one tensor": (lambda d, s: d, A, None, r"a step must give \(output, next state\), and this one gives tensor"),
+    "other rows": (lambda d, s: (d, s), A[:1], None, r"each leaf of the state must have 3 rows, and one is \(1, 4\)"),
+    "initial of another shape": (
+        lambda d, s: (d, s), A, torch.zeros(B, 1), r"a leaf of initial is \(3, 1\), and that of the state \(3, 4\)",
+    ),
+    "writes its state": (lambda d, s: (s.mul_(0.5), d), A.clone(), None, "must not write into its state, its drive"),
+    "writes its drive": (lambda d, s: (d.mul_(0.5), s), A, None, "must not write into its state, its drive"),
     "another initial": (lambda d, s: (d, s), (A, C), [A, C], r"initial is \[tensor, tensor\], and the state is"),
 }  # fmt: skip
 
@@ -115,6 +122,62 @@ def test_another_structure_is_told_alike_by_loop_and_scan(name: str) -> None:
     for call in (recurrence.scan, lambda *args, **named: list(recurrence.walk(*args, **named))):
         with pytest.raises(ValueError, match=message):
             call(drive, state, **options)
+
+
+CALLS: dict[str, tuple[Any, dict[str, Any], str]] = {  # drive, options, message
+    "other steps": ((torch.zeros(B, T, H), torch.zeros(B, T - 1, H)), {}, r"the same rows and steps, and they are"),
+    "other rows": ((torch.zeros(B, T, H), torch.zeros(1, T, H)), {}, r"\(3, 6, 4\), \(1, 6, 4\)"),
+    "no drive": ((), {}, "the drive holds no tensor; give it at least one leaf"),
+    "no steps": (torch.zeros(B, 0, H), {}, r"must have at least one step, and has shape \(3, 0, 4\)"),
+    "no features": (torch.zeros(B), {}, r"must be \[B, T, ...\]"),
+    "long": (torch.zeros(B, T, H), {"lengths": torch.tensor([9, 1, -1])}, "lengths must lie in 0..6"),
+    "a list": (torch.zeros(B, T, H), {"lengths": [3, 2, 1]}, "lengths must be a tensor, int64 .* came as a list"),
+    "numbers": (torch.zeros(B, T, H), {"resets": torch.zeros(B, T)}, "resets must be bool of shape .* are float32"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_does_not_fit_is_told_alike_by_loop_and_scan(name: str) -> None:
+    drive, options, message = CALLS[name]
+    recurrence = Recurrence("mistake", lambda d, s: ((d if isinstance(d, Tensor) else sum(d)) + s, s))
+    for call in (recurrence.scan, lambda *args, **named: list(recurrence.walk(*args, **named))):
+        with pytest.raises(ValueError, match=message):
+            call(drive, A, **options)
+
+
+@pytest.mark.parametrize("mistake", ["weights", "recurrence"])
+def test_a_cell_that_is_written_wrongly_is_told(mistake: str) -> None:
+    class Wrong(Cell[Tensor]):
+        recurrence = Recurrence("wrong", lambda d, s: (d, s), lambda d, s, w: d + s @ w)
+
+        def initial_state(self, batch: int) -> Tensor:
+            return torch.zeros(batch, H)
+
+        def drive(self, x: Tensor) -> Tensor:
+            return x
+
+    if mistake == "weights":
+        Wrong.weights = lambda self: torch.eye(H)  # type: ignore[method-assign,assignment,return-value]
+    else:
+        Wrong.recurrence = lambda d, s: (d, s)  # type: ignore[method-assign,assignment]
+    with pytest.raises(TypeError, match=f"{mistake}.* (must give a tuple|write `recurrence = Recurrence)"):
+        Wrong()(torch.zeros(B, T, H))
+
+
+def test_a_state_that_changes_its_shape_is_the_loops() -> None:
+    """A kernel has memory for one shape. Oracle: the loop, and what `explain` says."""
+    grows = Recurrence("grows", lambda d, s: (d.unsqueeze(1) + s, d.unsqueeze(1) * 0.5 + s))
+    swaps = Recurrence("swaps", lambda d, s: (d, (s + d[:, :, None]).transpose(1, 2)))
+    for recurrence, state in ((grows, torch.ones(B, 1, H)), (swaps, torch.ones(B, H, 3))):
+        drive = torch.linspace(-1, 1, B * T * H).view(B, T, H)
+        after = list(state.shape[1:])[::-1] if recurrence is swaps else [1, H]
+        if recurrence is grows:
+            drive = drive[:, :, None].expand(-1, -1, 2, -1)
+            after = [2, H]
+            recurrence = Recurrence("grows", lambda d, s: (d + s, d * 0.5 + s))
+        told = recurrence.explain(drive, state)
+        assert f"numba: not chosen, a tensor of the state is float32 {list(state.shape[1:])} before" in told, told
+        assert f"{after} after it" in told
 
 
 class Turning(Recurrent[dict[str, Tensor]]):

@@ -58,6 +58,18 @@ def must_be_tensor(out: Any) -> None:
         )
 
 
+def both(given: Any) -> tuple[Tensor, Any]:
+    """The output and the next state, of what a step gives.
+
+    Raises:
+        Mismatch: it does not give two, or the first is not one tensor.
+    """
+    if type(given) not in (tuple, list) or len(given) != 2:
+        raise Mismatch(f"a step must give (output, next state), and this one gives {described(given)}")
+    must_be_tensor(given[0])
+    return given[0], given[1]
+
+
 def _pairs(like: Any, leaves: list[Any]) -> Any:
     return zip(pytree.tree_leaves(like), leaves, strict=True)
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from . import kernels, tree
 from ._torch import pytree
+from .arguments import Unwritten, must_be_driven, must_mark, must_stand_for
 from .kernels import Affine as Affine
 from .kernels import Call
 from .kernels.table import inputs
-from .matching import matched, must_be_tensor, must_hold_tensors
+from .matching import both, matched, must_hold_tensors
 
 
 class Step(NamedTuple):
@@ -51,11 +52,11 @@ class Recurrence:
         """One step from a drive whose leaves are [B, ...].
 
         Raises:
-            ValueError: the output is not one tensor, or the state after the step is not built as the one before.
+            ValueError: it does not give two things, or the output is not one tensor, or the state after the step is not
+                built as the one before.
         """
         gates = drive if self.gates is None else self.gates(drive, state, *weights)
-        out, after = self.update(gates, state)
-        must_be_tensor(out)
+        out, after = both(self.update(gates, state))
         return Step(out, matched(after, state, "the state after the step", "the state before it"), gates)
 
     def walk(
@@ -77,14 +78,19 @@ class Recurrence:
             initial: the state that a reset returns to; zeros when None.
 
         Raises:
-            ValueError: a tree is not built as the state is, or a leaf of one is no tensor.
+            ValueError: a tree is not built as the state is, or a leaf of one is no tensor; rows or steps differ;
+                lengths or resets are none of this batch; a step writes into what it is given.
         """
-        initial = _fitting(drive, state, initial)
+        initial = _fitting(Call(self, drive, state, weights, lengths, resets, initial))
         drive = kernels.computed(drive if lengths is None else _within(drive, lengths))
         fresh = tree.map(torch.zeros_like, state) if initial is None else initial
         for t in range(tree.leaves(drive)[0].shape[1]):
             before = state if resets is None else tree.where(resets[:, t], fresh, state)
-            new = self.step(tree.at(drive, t), before, *weights)
+            now = tree.at(drive, t)
+            unwritten = None if t else Unwritten(now, before)
+            new = self.step(now, before, *weights)
+            if unwritten:
+                unwritten.must_be()
             if lengths is not None:
                 rest = (torch.zeros_like(new.out), state)
                 new = Step(*tree.where(t < lengths, new[:2], rest), new.gates)
@@ -104,7 +110,8 @@ class Recurrence:
 
         Runs the fastest kernel that takes the call, else the walk; `explain` says which.
         """
-        call = Call(self, drive, state, weights, lengths, resets, _fitting(drive, state, initial))
+        call = Call(self, drive, state, weights, lengths, resets, initial)
+        call = call._replace(initial=_fitting(call))
         if not torch.compiler.is_compiling():
             return _scan(call)
         from .kernels.scan import dynamo_boundary
@@ -123,20 +130,25 @@ class Recurrence:
 
 def scans(calls: Sequence[Call]) -> list[tuple[Tensor, Any]]:
     """Scans that do not depend on each other, such as two directions, as `Recurrence.scan`: at once where it pays."""
-    calls = [call._replace(initial=_fitting(call.drive, call.state, call.initial)) for call in calls]
+    calls = [call._replace(initial=_fitting(call)) for call in calls]
     alone = len(calls) == 1 or torch.compiler.is_compiling()
     if alone or (found := kernels.at_once(calls)) is None:
         return [call.recurrence.scan(*call.arguments, **call.options) for call in calls]
     return found
 
 
-def _fitting(drive: Any, state: Any, initial: Any) -> Any:
-    """What a reset returns to, its leaves in the order of the state's."""
-    must_hold_tensors(inputs(drive), "the drive")
-    must_hold_tensors(state, "the state")
-    if initial is None:
+def _fitting(call: Call) -> Any:
+    """What a reset returns to, its leaves in the order of the state's, of a call that fits."""
+    given = inputs(call.drive)
+    must_hold_tensors(given, "the drive")
+    must_hold_tensors(call.state, "the state")
+    leaves = tree.leaves(call.state)
+    must_mark(*must_be_driven(given, leaves), call.lengths, call.resets)
+    if call.initial is None:
         return None
-    return matched(initial, state, "initial")
+    initial = matched(call.initial, call.state, "initial")
+    must_stand_for(tree.leaves(initial), leaves)
+    return initial
 
 
 def _scan(call: Call) -> tuple[Tensor, Any]:

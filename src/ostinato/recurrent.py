@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from . import tree
-from ._torch import is_wrapped
+from .arguments import kind_of, must_mark
 from .matching import matched
 from .recurrence import Call, Recurrence, Step
 
@@ -72,7 +72,7 @@ class Layer(nn.Module, ABC):
         must_stream(self)
         if x.ndim == 0 or (x.ndim == 1 and x.is_floating_point()):
             raise ValueError(
-                f"x must be [B, D], or ids [B] int64, and is {_kind(x)}; for one sequence write x.unsqueeze(0)"
+                f"x must be [B, D], or ids [B] int64, and is {kind_of(x)}; for one sequence write x.unsqueeze(0)"
             )
         y, state = self.scan(x.unsqueeze(1), state, None, None)
         return y.squeeze(1), state
@@ -152,7 +152,19 @@ class Cell(Recurrent[S]):
 
     def call(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> Call:
         """The scan as a call of the recurrence."""
-        return Call(self.recurrence, self.drive(x), state, self.weights(), lengths, resets, self.fresh(resets))
+        weights = self.weights()
+        if isinstance(weights, Tensor) or not isinstance(self.recurrence, Recurrence):
+            raise self._miswritten(weights)
+        return Call(self.recurrence, self.drive(x), state, weights, lengths, resets, self.fresh(resets))
+
+    def _miswritten(self, weights: Any) -> TypeError:
+        kind = type(self).__name__
+        if isinstance(weights, Tensor):
+            return TypeError(f"{kind}.weights() gives one tensor, and must give a tuple: write `return (self.w_rec,)`")
+        given = type(self.recurrence).__name__
+        return TypeError(
+            f"{kind}.recurrence is of the type {given}; write `recurrence = Recurrence(name, update, gates)`"
+        )
 
     def read(self, out: Tensor, x: Tensor, lengths: Tensor | None) -> Tensor:
         """What `emit` makes of a scan's output, and zeros past each row's length."""
@@ -195,35 +207,9 @@ def _check(x: Tensor, lengths: Tensor | None, resets: Tensor | None) -> None:
         )
     if x.ndim == 2 and x.is_floating_point():
         raise ValueError(
-            f"x must be [B, T, D], or ids [B, T] int64, and is {_kind(x)}; "
+            f"x must be [B, T, D], or ids [B, T] int64, and is {kind_of(x)}; "
             "for one sequence write x.unsqueeze(0), for one time step call `step`"
         )
     if x.ndim < 2 or x.shape[1] == 0:
         raise ValueError(f"x must be [B, T, D] or ids [B, T] with at least one step, and has shape {tuple(x.shape)}")
-    batch, steps = x.shape[:2]
-    if resets is not None:
-        _check_fits("resets", resets, torch.bool, (batch, steps), "one a step")
-    if lengths is not None:
-        _check_fits("lengths", lengths, torch.int64, (batch,), "one a row")
-        # Reading values would break a trace (export, vmap); there the caller vouches for them.
-        if not torch.compiler.is_compiling() and type(lengths) is Tensor and _plain(lengths):
-            low, high = int(lengths.min()), int(lengths.max())
-            if low < 0 or high > steps:
-                raise ValueError(f"lengths must lie in 0..{steps}, the padded length, and reach from {low} to {high}")
-
-
-def _check_fits(name: str, given: Tensor, dtype: torch.dtype, shape: tuple[int, ...], each: str) -> None:
-    wanted = f"{str(dtype).removeprefix('torch.')} of shape {shape}, {each}"
-    if not isinstance(given, Tensor):
-        kind = type(given).__name__
-        raise ValueError(f"{name} must be a tensor, {wanted}, and came as a {kind}; write torch.tensor({name})")
-    if tuple(given.shape) != shape or given.dtype != dtype:
-        raise ValueError(f"{name} must be {wanted}, and are {_kind(given)}")
-
-
-def _kind(t: Tensor) -> str:
-    return f"{str(t.dtype).removeprefix('torch.')} of shape {tuple(t.shape)}"
-
-
-def _plain(t: Tensor) -> bool:
-    return t.numel() > 0 and not is_wrapped(t)
+    must_mark(x.shape[0], x.shape[1], lengths, resets)

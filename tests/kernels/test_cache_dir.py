@@ -83,6 +83,54 @@ def test_a_file_that_others_may_have_written_is_not_run(home: Path, tmp_path: Pa
         assert plus(1).file is None
 
 
+@POSIX
+@pytest.mark.parametrize("what", ["*.py", "*.o"])
+def test_what_is_no_file_is_not_read(home: Path, what: str) -> None:
+    """To read a pipe may never end."""
+    plus(1)
+    forget()
+    (file,) = home.glob(what)
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    with pytest.warns(RuntimeWarning, match="is no file: reading it may never end"):
+        assert gives(plus(1), 4) == 5.0
+
+
+@pytest.mark.parametrize("end", [b"[" * 200_000, b'{"calls": 1}', b"null", b"\xff"])
+def test_machine_code_with_another_end_is_made_anew(home: Path, end: bytes) -> None:
+    plus(1)
+    forget()
+    (file,) = home.glob("*.o")
+    file.write_bytes(b"x\n" + end)
+    again = plus(1)
+    assert gives(again, 4) == 5.0 and hits(again) == 0
+
+
+def test_machine_code_that_is_too_large_is_made_anew(home: Path) -> None:
+    plus(1)
+    forget()
+    (file,) = home.glob("*.o")
+    with file.open("r+b") as hole:
+        hole.truncate(3 << 30)  # takes no room
+    again = plus(1)
+    assert gives(again, 4) == 5.0 and hits(again) == 0
+
+
+@POSIX
+def test_a_folder_that_holds_a_link_on_the_way_is_not_trusted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who can write there can turn the link elsewhere."""
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path / "open" / "link"))
+    assert plus(1).file
+    forget()
+    (tmp_path / "open").chmod(0o777)
+    in_memory(f"{tmp_path / 'open'}, a folder above it, is writable by others")
+
+
 def test_a_file_with_another_text_is_never_run(home: Path) -> None:
     file = plus(1).file
     assert file

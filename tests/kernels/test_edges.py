@@ -204,7 +204,15 @@ def turned(d: Tensor, s: Tensor) -> Tensor:
     return n.reshape(-1, 6) * s
 
 
-@pytest.mark.parametrize("word", [overwritten, filled, turned])
+def augmented(d: Tensor, s: Tensor) -> Tensor:
+    n = d.view(-1, 1, 2, 3) * s.view(-1, 1, 2, 3)
+    n[:, :, :, 1:] += 0.5 * s[:, :1, None, None]
+    n[:, 0, 1] *= d[:, :3]
+    n[:, 0, :, 2:] -= d[:, :2, None]
+    return n.reshape(-1, 6) * s
+
+
+@pytest.mark.parametrize("word", [overwritten, filled, turned, augmented])
 def test_parts_written_in_place(word: Binary) -> None:
     torch.manual_seed(0)
     x, s = torch.randn(3, 6, dtype=torch.float64), torch.randn(3, 6, dtype=torch.float64)

@@ -176,7 +176,7 @@ def test_a_machine_rounds_in_all_its_products_and_nowhere_else():
     out, total = of.outer_and_total(a[None], b[None])
     close(out, rounded(a).t() @ rounded(b))
     close(total, a.double().sum(0))
-    program = SimpleNamespace(arrays=("a", "w", "c"), room=8, beside=0, columns={})
+    program = SimpleNamespace(arrays=("a", "w", "c"), room=8, beside=0, columns={}, apart=False)
     direction = SimpleNamespace(name="halves", source=SOURCE, program=program)
     for host, x, y in ((of, rounded(a), rounded(w)), (plain, a.double(), w.double())):
         arrays = {"a": a, "w": host.packs([w])[0], "c": torch.full((5, 48), NAN)}

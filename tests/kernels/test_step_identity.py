@@ -1,6 +1,8 @@
 """What a step reads besides its arguments may change between two calls. Oracle: the reference walk, which runs it."""
 
 import functools
+import os
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +99,56 @@ def other(x: Tensor) -> Tensor:
     return x * 5.0
 
 
+def keyed(x: Tensor, *, by: float = 2.0) -> Tensor:
+    return x * by
+
+
+class Items:
+    """What it gives is read elsewhere."""
+
+    def __getitem__(self, i: int) -> float:
+        return CONFIG["rates"][i]
+
+    def __float__(self) -> float:
+        return float(CONFIG["rates"][0])
+
+
+class Held(dict[str, float]):
+    scale = 0.5
+
+
+HOOKED, ITEMS, HELD = nn.LeakyReLU(0.1), Items(), Held(a=1.0)
+HELD.scale = 0.5
+
+
+def by_keyword(d: Tensor, h: Tensor) -> Tensor:
+    return (keyed(d) + h).tanh()
+
+
+def by_hooked(d: Tensor, h: Tensor) -> Tensor:
+    return HOOKED(d + h)
+
+
+def by_items(d: Tensor, h: Tensor) -> Tensor:
+    return (d + ITEMS[1] * h).tanh()
+
+
+def by_float(d: Tensor, h: Tensor) -> Tensor:
+    return (d + float(ITEMS) * h).tanh()
+
+
+def scaled_by(held: Held, h: Tensor) -> Tensor:
+    return held.scale * h
+
+
+def by_held(d: Tensor, h: Tensor) -> Tensor:
+    return (d + scaled_by(HELD, h)).tanh()
+
+
+def hooked(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(HOOKED._forward_hooks, 7, lambda module, given, out: out * 2)
+
+
 CHANGES: dict[str, tuple[Callable[..., Tensor], Callable[[pytest.MonkeyPatch], None]]] = {
     "a helper": (by_helper, lambda patch: patch.setitem(globals(), "helper", other)),
     "a number that a helper reads": (by_helper, lambda patch: patch.setitem(globals(), "SCALE", 3.0)),
@@ -104,6 +156,11 @@ CHANGES: dict[str, tuple[Callable[..., Tensor], Callable[[pytest.MonkeyPatch], N
     "an attribute of an object": (by_object, lambda patch: patch.setattr(SETTINGS, "scale", 0.1)),
     "an attribute of a class": (by_class, lambda patch: patch.setattr(Named, "scale", 0.1)),
     "a default": (by_default, lambda patch: patch.setattr(by_default, "__defaults__", (0.1,))),
+    "a default of a keyword": (by_keyword, lambda patch: patch.setattr(keyed, "__kwdefaults__", {"by": 5.0})),
+    "a hook of a module": (by_hooked, hooked),
+    "what indexing an object reads": (by_items, lambda patch: patch.setitem(CONFIG, "rates", [0.1, 0.2])),
+    "what makes a number of an object": (by_float, lambda patch: patch.setitem(CONFIG, "rates", [0.1, 0.2])),
+    "an attribute of a dict": (by_held, lambda patch: patch.setattr(HELD, "scale", 0.1)),
     "a number inside a comprehension": (by_comprehension, lambda patch: patch.setitem(globals(), "SCALE", 3.0)),
 }
 
@@ -179,11 +236,44 @@ def many(d: Tensor, h: Tensor) -> Tensor:
     return d + MANY[3] * h
 
 
+def looks_up(d: Tensor, h: Tensor) -> Tensor:
+    return d + globals()["SCALE"] * h
+
+
+def evaluates(d: Tensor, h: Tensor) -> Tensor:
+    return d + eval("SCALE") * h
+
+
+def imports(d: Tensor, h: Tensor) -> Tensor:
+    from test_step_identity import SCALE as scale
+
+    return d + scale * h
+
+
+def asks_torch(d: Tensor, h: Tensor) -> Tensor:
+    return d + h * (2.0 if torch.is_grad_enabled() else 3.0)
+
+
+def asks_the_system(d: Tensor, h: Tensor) -> Tensor:
+    return d + h * float(os.environ.get("SCALE", "2"))
+
+
+def weakly(d: Tensor, h: Tensor) -> Tensor:
+    return d + WEAK().scale * h  # type: ignore[union-attr]
+
+
+WEAK = weakref.ref(Items)
 ITERATOR, MANY = iter([1.0, 2.0] * 50), [0.5] * 5000
 REFUSED = {
     counts: "assigns SCALE, which is outside of it",
     draws: r"ITERATOR \(list_iterator\), and what changes in it cannot be seen",
     many: r"MANY \(list\) with 5000 values",
+    looks_up: r"calls globals\(\), and what that reads is not seen",
+    evaluates: r"calls eval\(\)",
+    imports: "imports test_step_identity; import it above the step",
+    asks_torch: "reads torch.is_grad_enabled, whose changes are not seen",
+    asks_the_system: "reads os.environ",
+    weakly: "through a weak reference",
     Own().calls: r"inner \(Linear\), a module with weights of its own: .*F.linear\(x, weight, bias\) for nn.Linear",
 }
 

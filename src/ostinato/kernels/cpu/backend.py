@@ -29,7 +29,7 @@ def refuses(
     resets: Tensor | None = None,
     initial: Any = None,
 ) -> str | None:
-    leaves = [*tree.leaves(drive), *tree.leaves(state)]
+    leaves = [*tree.leaves(drive), *tree.leaves(state), *([] if initial is None else tree.leaves(initial))]
     tensors = [t for t in (*leaves, *weights) if isinstance(t, Tensor)]
     kinds = {t.dtype for t in tensors}
     if any(t.device.type != "cpu" for t in tensors):

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..ir.graph import Node, width_of
+from ..ir.graph import Node
 from ..table import Unsupported
-from ..trace.nodes import axes_of, features, name_of, permuted
+from ..trace.nodes import axes_of, name_of, permuted
 from ..trace.tracer import Trace, of_batch
 from . import boolean, elementwise, matmul, movement, reduce  # noqa: F401  # fill VOCABULARY
 from .alignment import each
@@ -49,9 +49,9 @@ def lower(trace: Trace) -> StepGraph:
         found = reader.reading
         if trace.of_batch:
             raise Unsupported("", trace.of_batch)
+        _check_results(trace)
         found.out = reader.result(trace.out, trace.out)
         found.new_state = [reader.result(n, before) for n, before in zip(trace.new_state, trace.state, strict=True)]
-        _check_results(found)
         found.ddrive = [reader.result(n, leaf) for n, leaf in zip(trace.ddrive, trace.drive, strict=True)]
         found.dstate = [reader.result(n, leaf) for n, leaf in zip(trace.dbefore, trace.state, strict=True)]
     return found
@@ -74,12 +74,11 @@ def _take(reader: "_Reader", node: fx.Node) -> None:
         raise Unsupported("" if line else name, why + line) from error
 
 
-def _check_results(found: StepGraph) -> None:
+def _check_results(trace: Trace) -> None:
     """A scan lays out memory for results before it knows them."""
-    trace = found.trace
-    for before, after, value in zip(trace.state, trace.new_state, found.new_state, strict=True):
+    for before, after in zip(trace.state, trace.new_state, strict=True):
         old, new = before.meta["val"], after.meta["val"]
-        if features(before) != width_of(value) or old.dtype != new.dtype:
+        if old.shape[1:] != new.shape[1:] or old.dtype != new.dtype:
             kinds = (f"{str(v.dtype).removeprefix('torch.')} {list(v.shape[1:])}" for v in (old, new))
             raise Unsupported("", "a tensor of the state is {} before the step and {} after it".format(*kinds))
         if not old.is_floating_point():

@@ -36,8 +36,6 @@ def why_not(recurrence: Any, drive: Any, state: Any, weights: Sequence[Tensor]) 
 def run(calls: Sequence[Call]) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     """(out [B, T, ...], the leaves of the state after each row's last step) of each call; none waits for another."""
     kernels: list[Any] = [derived(call.recurrence, call.drive, call.state, call.weights) for call in calls]
-    for call in calls:
-        _check(call)
     if torch.is_autocast_enabled("cpu"):  # operands of products are rounded in the kernel, and nothing else
         calls = [pytree.tree_map(_single, call) for call in calls]
     watched = [_watched(call.drive, call.weights) for call in calls]
@@ -177,17 +175,6 @@ def _line(op: str, step: Any, functions: Sequence[Any], example: Any) -> str:
         return written_at(op, step, functions, example)
     except Exception:  # the user's step, which may not take one row
         return ""
-
-
-def _check(call: Call) -> None:
-    """A kernel trusts its shapes; torch's own operations would have checked them."""
-    rows, steps = inputs(call.drive)[0].shape[:2]
-    for leaf in (*tree.leaves(call.state), *([] if call.initial is None else tree.leaves(call.initial))):
-        if leaf.shape[0] != rows:
-            raise ValueError(f"each leaf of the state must have {rows} rows, and one is {tuple(leaf.shape)}")
-    for name, given, shape in (("lengths", call.lengths, (rows,)), ("resets", call.resets, (rows, steps))):
-        if given is not None and tuple(given.shape) != shape:
-            raise ValueError(f"{name} must have the shape {shape}, and have {tuple(given.shape)}")
 
 
 def _drive(kernel: ScanKernel, drive: Any, lengths: Tensor | None, watched: bool) -> list[Any]:

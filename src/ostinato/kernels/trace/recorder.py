@@ -22,7 +22,7 @@ from .decompositions import PARTS
 from .gradients import gradients_of
 from .meta import shaped
 from .rewrites import SYNONYMS
-from .written import region, replaced, taken
+from .written import axes_of_memory, region, replaced, taken
 
 _META = torch.device("meta")
 _NOT_THE_USERS = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[2]}{os.sep}", "<")  # files
@@ -161,12 +161,12 @@ class Recorder(TorchDispatchMode):
     def _whole(self, part: Tensor) -> Tensor:
         """What a tensor is a part of. Autograd takes memory without axes: it gets those of its first part."""
         sharing = self._sharing[storage_id(part)]
-        whole, width = sharing[0], max(part.stride(), default=1)
-        node = self._nodes[id(whole)]
-        if whole.dim() == 1 and node is not None and node.target is _ATEN.full.default and 1 < width < len(whole):
+        whole = sharing[0]
+        node, sizes = self._nodes[id(whole)], axes_of_memory(whole, part)
+        if len(sizes) > 1 and node is not None and node.target is _ATEN.full.default:
             with self:
-                filled = torch.full((len(whole) // width, width), node.args[1], dtype=whole.dtype, device=_META)  # type: ignore[arg-type]
-            whole = whole.view(-1, width) if len(whole) % width == 0 else whole
+                filled = torch.full(sizes, node.args[1], dtype=whole.dtype, device=_META)  # type: ignore[arg-type]
+            whole = whole.view(sizes)
             self._hold(whole, self.node(filled))
             sharing.insert(0, whole)
         return whole

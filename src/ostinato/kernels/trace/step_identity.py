@@ -54,8 +54,9 @@ class _Look:
     def still(self) -> bool:
         """Whether all stands where it stood."""
         walk = self.walk
-        for function, code, defaults in walk.codes:
-            if function.__code__ is not code or function.__defaults__ is not defaults:
+        for function, *parts in walk.codes:
+            now = (function.__code__, function.__defaults__, function.__kwdefaults__)
+            if any(a is not b for a, b in zip(now, parts, strict=True)):
                 return False
         for names, name, x in walk.globals:
             if names.get(name, MISSING) is not x:

@@ -35,7 +35,7 @@ class Same:
 class Place(NamedTuple):
     """A name, and attributes of it one after the other: `config.rates.fast`."""
 
-    kind: str  # "global", "cell" or "self"
+    kind: str  # "global", "cell", "self", or "import" of a module
     name: str
     attributes: tuple[str, ...]
 
@@ -58,6 +58,8 @@ def _places(code: types.CodeType, outer: types.CodeType, method: bool) -> Iterat
         name, word = step.opname, step.argval
         if name == "EXTENDED_ARG":
             continue
+        if name == "IMPORT_NAME":
+            yield Place("import", word, ())
         if name == "STORE_GLOBAL" or (name == "STORE_DEREF" and word in outer.co_freevars):
             raise _assigns(word)
         if root is not None:
@@ -115,3 +117,13 @@ def cell_of(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not yet filled
         return MISSING
+
+
+def words(slots: Any) -> tuple[str, ...]:
+    """What `__slots__` names."""
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def called(x: Any, name: str) -> str:
+    """A value in a message."""
+    return f"{name} ({type(x).__name__})" if name else f"a {type(x).__name__}"

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ..._torch import writes
 from ..table import Unsupported
-from .step_reads import MISSING, Same, cell_of, places, trusted
+from .step_reads import MISSING, Same, called, cell_of, places, trusted, words
+from .step_unseen import OPERATORS, must_be_named, must_be_seen, too_many
 
 _MOST = 1024  # values of one container or array, which are compared at each call
 _DEEP = 32
@@ -35,7 +36,7 @@ class Walk:
     def __init__(self, home: str) -> None:
         self.home = home
         self.open: list[Any] = []  # what is being looked at
-        self.codes: list[tuple[Any, Any, Any]] = []  # function, its code, its defaults
+        self.codes: list[tuple[Any, Any, Any, Any]] = []  # function, its code, its defaults of both kinds
         self.globals: list[tuple[dict[str, Any], str, Any]] = []
         self.cells: list[tuple[Any, Any]] = []
         self.attributes: list[tuple[Any, str, Any]] = []
@@ -43,6 +44,7 @@ class Walk:
         self.within = 0  # such containers, around what is being looked at
 
     def value(self, x: Any, name: str) -> Hashable:
+        must_be_seen(x)
         compare = _COMPARED.get(type(x))
         if compare is None:
             compare = next((c for kind, c in _FAMILIES if isinstance(x, kind)), Walk.of_object)
@@ -54,7 +56,7 @@ class Walk:
             return []
         if len(self.open) >= _DEEP:
             raise Unsupported(
-                "", f"its step reads {_called(x, name)} through more than {_DEEP} others; hand it over itself"
+                "", f"its step reads {called(x, name)} through more than {_DEEP} others; hand it over itself"
             )
         self.open.append(x)
         found = [self.value(part, name) for part in parts]
@@ -64,7 +66,7 @@ class Walk:
     def of_container(self, x: Any, name: str) -> Hashable:
         """A list, dict, set or array, which may change."""
         if len(x) > _MOST:
-            raise self.many(x, name, len(x))
+            raise too_many(x, name, len(x))
         self.within += 1
         if isinstance(x, dict | types.MappingProxyType):
             found = (type(x), *self.each(x, name, [part for pair in x.items() for part in pair]))
@@ -78,14 +80,23 @@ class Walk:
             self.contents.append((x, found))
         return found
 
+    def of_own_kind(self, x: Any, name: str, compare: Callable[["Walk", Any, str], Hashable]) -> Hashable:
+        """A number, a word or a container of somebody's own class: what it is besides, and what its methods read."""
+        self.within += 1
+        found = (
+            compare(self, x, name),
+            self.of_kind(type(x), name),
+            *self.each(x, name, [dict(getattr(x, "__dict__", {}))]),
+        )
+        self.within -= 1
+        if not self.within:
+            self.contents.append((x, found))
+        return found
+
     def of_array(self, x: Any, name: str) -> Hashable:
         if x.size > _MOST or x.dtype.hasobject:
-            raise self.many(x, name, x.size)
+            raise too_many(x, name, x.size)
         return self.of_container(np.atleast_1d(x), name)
-
-    def many(self, x: Any, name: str, count: int) -> Unsupported:
-        what = f"its step reads {_called(x, name)} with {count} values, which may change; hand it over as a weight"
-        return Unsupported("", what)
 
     def of_tensor(self, x: Tensor, name: str) -> Hashable:
         found = (Same(x), None if x.is_inference() else writes(x))
@@ -111,7 +122,7 @@ class Walk:
         key = (x, Same(owner))
         if key in self.open:
             return x
-        self.codes.append((x, x.__code__, x.__defaults__))
+        self.codes.append((x, x.__code__, x.__defaults__, x.__kwdefaults__))
         found = [x.__code__, *self.each(key, name, x.__defaults__ or ())]
         found += [self.of_container(x.__kwdefaults__, name)] if x.__kwdefaults__ else []
         self.open.append(key)
@@ -123,6 +134,7 @@ class Walk:
                 here = cell_of(cell)
                 self.cells.append((cell, here))
             else:
+                must_be_named(kind, root, x.__globals__, self.home)
                 here = x.__globals__.get(root, MISSING)
                 self.globals.append((x.__globals__, root, here))
             found.append(self.along(here, root, attributes))
@@ -135,6 +147,7 @@ class Walk:
             if isinstance(x, Tensor) or type(x) in _WHOLE:
                 break
             if isinstance(x, types.ModuleType) and trusted(x.__name__, self.home):
+                must_be_seen(x, attributes)
                 return x
             told = None if isinstance(x, types.ModuleType) else getattr(type(x), attribute, None)
             if isinstance(told, property) and told.fget is not None:
@@ -155,7 +168,7 @@ class Walk:
         """An activation, say, by its settings; a module with weights is nothing for a step to hold."""
         if next(x.parameters(), None) is not None or next(x.buffers(), None) is not None:
             linear = ", as F.linear(x, weight, bias) for nn.Linear" if isinstance(x, nn.Linear) else ""
-            what = f"its step calls {_called(x, name)}, a module with weights of its own: hand these over as weights "
+            what = f"its step calls {called(x, name)}, a module with weights of its own: hand these over as weights "
             raise Unsupported("", f"{what}(a Cell's `weights()`), and write its function in the step{linear}")
         return self.of_object(x, name, {key: part for key, part in vars(x).items() if key not in _OF_TORCH})
 
@@ -163,7 +176,7 @@ class Walk:
         """A class, and what stands in it; one of an installed package, or of plain records, by itself."""
         if trusted(x.__module__, self.home) or issubclass(x, enum.Enum) or hasattr(x, "_fields"):
             return x
-        special = ("__call__",) if dataclasses.is_dataclass(x) else ("__call__", "__init__", "__new__")
+        special = OPERATORS if dataclasses.is_dataclass(x) else (*OPERATORS, "__init__", "__new__")
         bases = [vars(base) for base in reversed(x.__mro__) if not trusted(base.__module__, self.home)]
         held = {key: part for names in bases for key, part in names.items()}
         own = {key: part for key, part in held.items() if key in special or not key.startswith("__")}
@@ -183,11 +196,11 @@ class Walk:
             return (Same(x), self.of_kind(kind, name), *self.each(x, name, [getattr(x, field) for field in fields]))
         if callable(x) and trusted(kind.__module__, self.home) and not isinstance(x, nn.Module):
             return (Same(x), self.value(getattr(x, "__wrapped__", None), name))  # of functools.cache, say
-        slots = [s for c in kind.__mro__ for s in _words(vars(c).get("__slots__", ())) if not s.startswith("__")]
+        slots = [s for c in kind.__mro__ for s in words(vars(c).get("__slots__", ())) if not s.startswith("__")]
         if held is None:
             held = getattr(x, "__dict__", None)
         if hasattr(x, "__next__") or (held is None and not slots and trusted(kind.__module__, self.home)):
-            what = f"its step reads {_called(x, name)}, and what changes in it cannot be seen; hand what it reads of it"
+            what = f"its step reads {called(x, name)}, and what changes in it cannot be seen; hand what it reads of it"
             raise Unsupported("", f"{what} over as a weight, or as a number by functools.partial")
         inside = {**(held or {}), **{s: getattr(x, s) for s in slots if hasattr(x, s)}}
         self.within += 1
@@ -200,17 +213,10 @@ class Walk:
         return found
 
 
-def _words(slots: Any) -> tuple[str, ...]:
-    return (slots,) if isinstance(slots, str) else tuple(slots)
-
-
-def _called(x: Any, name: str) -> str:
-    return f"{name} ({type(x).__name__})" if name else f"a {type(x).__name__}"
-
-
-_OF_TORCH = frozenset(vars(nn.Module())) - {"training", "_modules"}
+_OF_TORCH = frozenset(key for key in vars(nn.Module()) if "hooks" not in key) - {"training", "_modules"}
 _SIMPLE = (type(None), bool, int, str, bytes, range, type(...), torch.dtype, torch.device, torch.Size, torch.layout)
-_FIXED = (type(torch.relu), type(str.join), torch.finfo, torch.iinfo, torch.memory_format)  # by themselves
+_FIXED = (type(torch.relu), type(str.join), torch.finfo, torch.iinfo, torch.memory_format,
+          types.MemberDescriptorType, types.GetSetDescriptorType)  # fmt: skip
 _COMPARED: dict[type, Callable[[Walk, Any, str], Hashable]] = {
     **dict.fromkeys(_SIMPLE, lambda look, x, name: (type(x), x)),
     **dict.fromkeys(_FIXED, lambda look, x, name: Same(x)),
@@ -236,8 +242,8 @@ _FAMILIES: tuple[tuple[Any, Callable[[Walk, Any, str], Hashable]], ...] = (
     (type, Walk.of_kind),
     (enum.Enum, lambda look, x, name: Same(x)),
     (np.generic, lambda look, x, name: (type(x), x.tobytes())),
-    ((int, float, str, bytes), lambda look, x, name: (type(x), repr(x))),
-    (tuple, Walk.of_tuple),
-    ((list, set, frozenset, dict), Walk.of_container),
+    ((int, float, str, bytes), lambda look, x, name: look.of_own_kind(x, name, lambda _, y, __: repr(y))),
+    (tuple, lambda look, x, name: look.of_own_kind(x, name, Walk.of_tuple)),
+    ((list, set, frozenset, dict), lambda look, x, name: look.of_own_kind(x, name, Walk.of_container)),
     (types.ModuleType, Walk.of_module),
 )

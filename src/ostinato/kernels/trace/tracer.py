@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from ..._torch import TorchDispatchMode, pytree
-from ...matching import Mismatch, matched, must_be_tensor
+from ...matching import Mismatch, both, matched
 from ..table import Unsupported
 from .batch import batch_as_number, without_batch
 from .functions import Said
@@ -106,8 +106,7 @@ def _built_alike(step: Step) -> Step:
     def alike(drive: Any, state: Any, *weights: Tensor) -> tuple[Tensor, Any]:
         try:
             with Said():
-                out, after = step(drive, state, *weights)
-            must_be_tensor(out)
+                out, after = both(step(drive, state, *weights))
             return out, matched(after, state, "the state after the step", "the state before it")
         except Mismatch as error:
             raise Unsupported("", str(error)) from error

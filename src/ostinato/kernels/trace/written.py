@@ -15,8 +15,9 @@ class Region(NamedTuple):
     """Places of a whole, and the axes that they have in a part."""
 
     places: tuple[range, ...]  # along each axis of the whole
-    axes: tuple[tuple[int, ...], ...]  # of the part, longer than one place, that run along each axis of the whole
-    sizes: tuple[int, ...]  # of the part
+    axes: tuple[tuple[int, ...], ...]  # numbers of the part's axes that run along each axis of the whole
+    sizes: tuple[int, ...]  # of these, where one that runs along several of the whole is several
+    shape: tuple[int, ...]  # of the part
 
 
 def region(whole: Tensor, part: Tensor) -> Region | None:
@@ -29,9 +30,13 @@ def region(whole: Tensor, part: Tensor) -> Region | None:
     for d in order:
         starts[d], left = divmod(left, int(whole.stride(d)))
     walks: list[list[tuple[int, int, int]]] = [[] for _ in whole.shape]
-    for axis, (size, stride) in enumerate(zip(part.shape, part.stride(), strict=True)):
-        if size == 1:
-            continue
+    axes = [
+        axis
+        for size, stride in zip(part.shape, part.stride(), strict=True)
+        if size > 1
+        for axis in _apart(whole, order, int(size), int(stride))
+    ]
+    for axis, (size, stride) in enumerate(axes):
         along = next((d for d in order if stride >= whole.stride(d) and stride % whole.stride(d) == 0), None)
         if along is None:
             return None
@@ -45,7 +50,29 @@ def region(whole: Tensor, part: Tensor) -> Region | None:
         places.append(range(starts[d], starts[d] + (count - 1) * step + 1, step))
     if left or any(p.start < 0 or p[-1] >= size for p, size in zip(places, whole.shape, strict=True)):
         return None
-    return Region(tuple(places), tuple(tuple(axis for *_, axis in walk) for walk in walks), tuple(part.shape))
+    numbers = tuple(tuple(axis for *_, axis in walk) for walk in walks)
+    return Region(tuple(places), numbers, tuple(size for size, _ in axes), tuple(part.shape))
+
+
+def _apart(whole: Tensor, order: Sequence[int], size: int, stride: int) -> list[tuple[int, int]]:
+    """An axis as several, (size, stride), where it runs on from one axis of the whole to the next."""
+    for d in order:
+        span = int(whole.shape[d] * whole.stride(d))
+        fits = stride >= whole.stride(d) and stride % whole.stride(d) == 0
+        if fits and stride < span < stride * size and span % stride == 0 and size % (span // stride) == 0:
+            inner = span // stride
+            return [*_apart(whole, order, size // inner, span), (inner, stride)]
+    return [(size, stride)]
+
+
+def axes_of_memory(whole: Tensor, part: Tensor) -> list[int]:
+    """The sizes of axes, if memory without any is to have those of a part; [] where they do not fit."""
+    steps = sorted({stride for stride, size in zip(part.stride(), part.shape, strict=True) if size > 1}, reverse=True)
+    steps = [step for step in steps if step > 1]
+    ends = [len(whole), *steps] if whole.dim() == 1 else []
+    if any(a % b for a, b in itertools.pairwise(ends)):
+        return []
+    return [a // b for a, b in zip(ends, [*steps, 1], strict=False)]
 
 
 def _partial(whole: Tensor, r: Region) -> list[int]:
@@ -62,7 +89,7 @@ def taken(whole: Tensor, r: Region) -> Tensor:
         whole = _cut(whole, r.places[d], d)
     flat = [axis for axes in r.axes for axis in axes]
     apart = whole.reshape([r.sizes[axis] for axis in flat])
-    return apart.permute([flat.index(axis) for axis in sorted(flat)]).reshape(r.sizes)
+    return apart.permute([flat.index(axis) for axis in sorted(flat)]).reshape(r.shape)
 
 
 def replaced(whole: Tensor, r: Region, part: Tensor) -> Tensor:

@@ -51,10 +51,10 @@ def private(folder: Path) -> Path:
     """
     for path in (*reversed(folder.parents), folder):
         path.mkdir(mode=0o700, exist_ok=True)  # those above it too, whatever the umask is
+        for parent in _on_the_way(path):
+            _must_be_safe(parent)
     folder = folder.resolve()
     must_be_ours(folder, stat.S_IWGRP | stat.S_IWOTH)
-    for parent in folder.parents:
-        _must_be_safe(parent)
     if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         folder.chmod(0o700)
     if not os.access(folder, os.W_OK):
@@ -62,14 +62,25 @@ def private(folder: Path) -> Path:
     return folder
 
 
+def _on_the_way(path: Path) -> list[Path]:
+    """The folders in which a path and the links that it is stand: who can write to one decides where it leads."""
+    found = [path.parent]
+    while path.is_symlink() and len(found) < 64:
+        path = path.parent / path.readlink()
+        found += path.parents
+    return found
+
+
 def must_be_ours(path: Path, bits: int = stat.S_IWOTH) -> None:
     """Checks who may have written what lies here. A link is refused; a group's right, which the umask may leave on a
     file, is worth nothing inside a closed folder.
 
     Raises:
-        PermissionError: another user owns it, or can write to it by these bits of its mode.
+        PermissionError: another user owns it, or can write to it by these bits of its mode; or it is no file or folder.
     """
     found = path.lstat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+        raise PermissionError(f"{path} is no file: reading it may never end (rm {path} removes it)")
     if os.name != "posix":
         return
     if found.st_uid != os.getuid():
@@ -115,7 +126,7 @@ def placed(file: Path, text: str) -> bool:
     """
     if file.is_symlink() or file.exists():
         must_be_ours(file)
-        if file.read_bytes() == text.encode():
+        if file.stat().st_size == len(text.encode()) and file.read_bytes() == text.encode():
             os.utime(file)  # when it was last used
             return False
     # Machine code whose source was another text.

@@ -14,6 +14,7 @@ import llvmlite.binding as llvm
 from ....storage import atomic_write
 
 ENTRY = "kernel"  # the C function that an object is about
+_MOST = 64 << 20  # bytes of a file: no kernel is a hundredth of it
 # LLVM may call the C library where the source does not.
 _ALWAYS = ("exp", "memcpy")
 
@@ -69,12 +70,14 @@ def read(file: Path, source: str) -> Object | None:
     Raises:
         OSError: the file cannot be read.
     """
+    if file.stat().st_size > _MOST:
+        return None
     code, _, end = file.read_bytes().rpartition(b"\n")
     try:
         line = json.loads(end)
         machine_code = Object(code, tuple(line["calls"]))
         return machine_code if line["sha256"] == _hash(machine_code, file, source) else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
