@@ -1,6 +1,8 @@
 """The graph of a step by torch's own tracer, `make_fx`: it follows more than our recorder, and imports the compiler."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +24,22 @@ Step = Callable[..., tuple[Tensor, Any]]  # (drive, state, *weights) -> (out, st
 
 def trace_by_make_fx(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
     """What `record` gives, by torch's `make_fx`, which imports torch's compiler."""
+    with _quiet():
+        return _traced(step, inputs, gradients)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What cannot be traced is told in a sentence by who asked; torch logs pages of its own."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _traced(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
     options: Any = {"decomposition_table": _table(), "tracing_mode": "fake"}
     if not gradients:
         return make_fx(lambda inputs: step(*inputs), **options)(inputs).graph

@@ -161,6 +161,8 @@ def _graph(step: Step, inputs: Any, gradients: bool) -> fx.Graph:
                     "", "its step branches on the values of a tensor; torch.where can be traced"
                 ) from error
             first = (str(error).strip() or "no message").splitlines()[0]
+            if first.startswith("a leaf Variable that requires grad is being used in an in-place operation"):
+                raise Unsupported("", "its step writes into its state, its drive or a weight") from error
             raise Unsupported("", f"its step cannot be traced ({type(error).__name__}: {first})") from error
 
 
