@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "src" / "ostinato"
 FLOORS = [
     {"_torch"},
     {"tree", "matching", "registry", "storage", "twin"},
-    {"data"},
+    {"data", "arguments"},
     {"kernels", "train", "metrics"},
     {"recurrence", "pure_step"},
     {"recurrent", "recurrences"},

@@ -1,6 +1,6 @@
 """The loop IR as the source of a function of integers for Numba.
 
-Vectors and pointers are those of `cpu/code`: `load`, `store_n`, `v_exp`, `at(p, i)` (a pointer i numbers beyond p) and
+Vectors and pointers are those of `cpu/simd`: `load`, `store_n`, `v_exp`, `at(p, i)` (a pointer i numbers beyond p) and
 `ptr(i)` (of an address). A pointer is named as its array is, `p_` before it is the address, `_` behind it a row.
 """
 
