@@ -207,7 +207,7 @@ def test_a_wrong_shape_is_an_error_and_never_memory() -> None:
                 cell(x)
         u, state = cell.drive(torch.randn(3, 5, 4)).value(), cell.initial_state(3)
         for wrong in ({"lengths": torch.tensor([5, 5])}, {"resets": torch.zeros(3, 4, dtype=torch.bool)}):
-            with pytest.raises(ValueError, match="must be (int64|bool) of shape"):
+            with pytest.raises(ValueError, match=r"must be (int64|bool) of shape"):
                 cell.recurrence.scan(u, state, *cell.weights(), **wrong)
         uneven = Recurrence("uneven", lambda d, h: (d[0] + d[1], h))
         with pytest.raises(ValueError, match="with the same rows and steps, and they are"):
