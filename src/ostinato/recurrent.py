@@ -152,10 +152,10 @@ class Cell(Recurrent[S]):
 
     def call(self, x: Tensor, state: S, lengths: Tensor | None, resets: Tensor | None) -> Call:
         """The scan as a call of the recurrence."""
-        weights = self.weights()
-        if isinstance(weights, Tensor) or not isinstance(self.recurrence, Recurrence):
+        recurrence, weights = self.recurrence, self.weights()
+        if isinstance(weights, Tensor) or not isinstance(recurrence, Recurrence):
             raise self._miswritten(weights)
-        return Call(self.recurrence, self.drive(x), state, weights, lengths, resets, self.fresh(resets))
+        return Call(recurrence, self.drive(x), state, weights, lengths, resets, self.fresh(resets))
 
     def _miswritten(self, weights: Any) -> TypeError:
         kind = type(self).__name__

@@ -87,6 +87,13 @@ def wrapping(self, x, state=None):
     return y, (after,)
 
 
+def ageing(self, x, state=None):
+    y, after = Sound.forward(self, x, state)
+    if state is not None:
+        state.mul_(0.5)
+    return y, after
+
+
 def limping(self, x):
     """Wrong beyond 60 steps only, and right in each chunk of a split before it."""
     return self.w_in(x) * (0.9 if x.shape[1] > 60 else 1)
@@ -116,7 +123,7 @@ class Starting(Sound):
 READ, SIZE, MUTATED, ROWS = "a batch is read", "size is constant", "nothing is mutated", "rows are independent"
 GRADIENTS, FINITE, LINEAR = "gradients are right", "numbers are finite", "linear means linear"
 BROKEN = {
-    "no recurrence": (cell(recurrence=None), READ, "AttributeError: 'NoneType'"),
+    "no recurrence": (cell(recurrence=None), READ, "TypeError: Broken.recurrence is of the type NoneType; write"),
     "recurrence forgotten": (forgetting, READ, "TypeError: Broken has no recurrence; write `recurrence = Recurr"),
     "too few weights": (cell(weights=lambda self: ()), READ, r"TypeError: gates\(\) missing 1 required"),
     "deaf to the batch": (cell(initial_state=lambda self, batch: torch.zeros(1, 6).double()), READ, "rows first"),
@@ -132,7 +139,8 @@ BROKEN = {
     "a forward of its own wraps the state": (cell(forward=wrapping), SIZE, "began as a Tensor and is a tuple"),
     "last step only": (cell(emit=lambda self, out, x: out[:, -1:]), SIZE, r"y has shape \[1, 1, 6\]"),
     "changes its input": (cell(drive=lambda self, x: self.w_in(x.mul_(0.9))), MUTATED, r"changed x \(a tensor of"),
-    "changes its state": (with_update(moving), MUTATED, "changed state"),
+    "changes its state": (with_update(moving), READ, "Mismatch: a step must not write into its state"),
+    "a forward of its own changes its state": (cell(forward=ageing), MUTATED, "changed state"),
     "counts in a buffer": (cell(drive=counting), MUTATED, "changed count"),
     "replaces a buffer": (cell(drive=replacing), MUTATED, "changed count"),
     "changes a parameter": (cell(drive=training), MUTATED, "changed w_in.bias"),
