@@ -346,3 +346,14 @@ def test_the_forget_gate_is_found_by_what_the_cell_says():
             ValueError, match=r"`forget_block` counts the `gate_blocks` of w_in\.bias from 0, and Wrong"
         ):
             initialise(type("Wrong", (forgets,), said)(12), forget_bias=1.0)
+
+
+def test_a_linear_of_a_score_keeps_its_start() -> None:
+    """It is named as a weight of a cell is, and is none. Oracle: its weight before."""
+    module = nn.ModuleDict(
+        {"first": nn.Linear(3, 4), "w_memory": nn.Linear(4, 4), "w_rec": nn.Linear(4, 4), "head": nn.Linear(4, 2)}
+    )
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    initialise(module, input="zeros", recurrent="zeros")
+    changed = [name for name, p in module.named_parameters() if not torch.equal(p, before[name])]
+    assert changed == ["first.weight", "w_rec.weight"]

@@ -19,6 +19,7 @@ Fill = Callable[[Tensor, float, Generator | None], Any]
 initialisers = Registry("initialiser")  # name -> (fill, whether it takes a number)
 
 _KINDS = ("input", "recurrent", "output", "bias")  # what a cell's `roles` may say
+_NAMED = {"w_in": "input", "w_rec": "recurrent", "w_out": "output"}  # of a Linear outside of cells
 _ELEMENTWISE = frozenset({"zeros", "constant", "uniform", "normal", "truncated_normal"})  # gates together as one by one
 
 
@@ -114,14 +115,19 @@ def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor, Cell[Any] | None,
     """(kind, weight, the cell whose it is, its name there) of each parameter that has a kind, each once."""
     seen: set[Tensor] = set()
     inside = {part for cell in module.modules() if isinstance(cell, Cell) for part in cell.modules()}
-    free = [part for part in module.modules() if isinstance(part, nn.Linear) and part not in inside]
+    outside = {part: path.rpartition(".")[2] for path, part in module.named_modules() if part not in inside}
+    free = [part for part, name in outside.items() if isinstance(part, nn.Linear) and not name.startswith("w_")]
     for owner in module.modules():
         cell, kinds = None, {}
         if isinstance(owner, Cell):
             cell, kinds = owner, _roles(owner)
         elif isinstance(owner, nn.Embedding):
             kinds = {"weight": "embedding"}
-        elif isinstance(owner, nn.Linear) and owner not in inside:
+        elif isinstance(owner, nn.Linear) and outside.get(owner, "").startswith("w_"):
+            # Of a score, as attention's `w_memory`: it goes by its name, as a cell's do.
+            kinds = {"weight": _NAMED[outside[owner]]} if outside[owner] in _NAMED else {}
+            kinds["bias"] = "bias"
+        elif isinstance(owner, nn.Linear) and owner in outside:
             kinds = {"weight": "output" if owner is free[-1] else "input", "bias": "bias"}
         given = dict(owner.named_parameters()) if kinds else {}
         for name, weight in given.items():
