@@ -157,9 +157,9 @@ def test_a_cell_that_is_written_wrongly_is_told(mistake: str) -> None:
             return x
 
     if mistake == "weights":
-        Wrong.weights = lambda self: torch.eye(H)  # type: ignore[method-assign,assignment,return-value]
+        Wrong.weights = lambda self: torch.eye(H)
     else:
-        Wrong.recurrence = lambda d, s: (d, s)  # type: ignore[method-assign,assignment]
+        Wrong.recurrence = lambda d, s: (d, s)
     with pytest.raises(TypeError, match=f"{mistake}.* (must give a tuple|write `recurrence = Recurrence)"):
         Wrong()(torch.zeros(B, T, H))
 

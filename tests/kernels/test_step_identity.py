@@ -259,7 +259,7 @@ def asks_the_system(d: Tensor, h: Tensor) -> Tensor:
 
 
 def weakly(d: Tensor, h: Tensor) -> Tensor:
-    return d + WEAK().scale * h  # type: ignore[union-attr]
+    return d + WEAK().scale * h
 
 
 WEAK = weakref.ref(Items)

@@ -33,9 +33,7 @@ class SegmentLoop(TimeLoop):
         self.places = {
             b: layout.scratch.take(w * self.plan.segment + self.before_first[b]) for b, w in self.plan.held.items()
         }
-        self.held_states = {
-            i: self.places[h] for i, h in self.plan.history.items() if h in self.places
-        }  # fmt: skip
+        self.held_states = {i: self.places[h] for i, h in self.plan.history.items() if h in self.places}
         own = TimeLoop(again.layout)
         self.series_again = own.series
         self.series += [b for b in own.series if b not in self.series]
